@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+# One Makefile, not recursive. `make` builds, `make help` lists the rest.
+# The user's CFLAGS and LDFLAGS are appended; B=build/asan SAN=address,undefined gives a second tree.
+
+B       ?= build
+PREFIX  ?= /usr
+PYTHON  ?= /usr/bin/python3
+SECONDS ?= 30
+V_REF   := $(shell git describe --tags --always 2>/dev/null)
+VERSION := $(shell sed -n 's/^lockbridge (\([^)]*\)).*/\1/p;q' debian/changelog 2>/dev/null)
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+# --- dependencies: debian/control is the one list of them ------------------------------------------
+# $(call need,PROFILES): install what debian/control names, unless a stamp newer than it says it is there.
+sudo := $(if $(filter-out 0,$(shell id -u)),sudo)
+define need
+	$(sudo) apt-get update -q
+	DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 $(sudo) apt-get build-dep -y -q --no-install-recommends $(1) ./
+	@mkdir -p $(@D) && touch $@
+endef
+deps-check := build/.deps-check
+deps-lint  := build/.deps-lint
+
+.PHONY: deps all check lint sanitize fuzz demo clean help install bench
+deps: $(deps-check)
+$(deps-check): debian/control
+	$(call need,)
+$(deps-lint): debian/control
+	$(call need,-P pkg.lockbridge.lint)
+
+# Everything that compiles comes after the dependencies: the flags below are asked of pkg-config when
+# a recipe runs, not when the file is read, so that a fresh machine works in one call.
+LIBS := libmosquitto dbus-1 libsystemd sqlite3 libsodium zlib jansson libconfig
+pc    = $(shell pkg-config $(1) $(LIBS))
+
+warn := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla \
+	-Wformat=2 -Wimplicit-fallthrough -Wwrite-strings -Wno-unused-parameter -Wno-missing-field-initializers
+ours  = -std=gnu17 -O2 -g $(warn) -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE \
+	-ffile-prefix-map=$(CURDIR)=. -D_GNU_SOURCE -Iagent -Itests -DLOCKBRIDGE_VERSION='"$(or $(VERSION),0)"'
+ifneq ($(SAN),)
+ours += -U_FORTIFY_SOURCE -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+endif
+compile = $(CC) $(ours) $(call pc,--cflags) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+link    = $(CC) $(if $(SAN),-fsanitize=$(SAN)) -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS) -o $@ \
+	$(filter %.o,$^) $(filter %.a,$^) $(call pc,--libs) -pthread $(1)
+
+# --- what is built ---------------------------------------------------------------------------------
+core   := $(sort $(wildcard agent/core/*.c))
+agent  := $(core) $(sort $(wildcard agent/link/*.c agent/driver/*.c)) $(filter-out agent/lockbridged.c,$(sort $(wildcard agent/*.c)))
+ctl    := $(sort $(wildcard agent/ctl/*.c))
+desk   := $(filter-out agent/desk/main.c,$(sort $(wildcard agent/desk/*.c)))
+units  := $(sort $(wildcard tests/unit/test-*.c))
+sims   := lock-sim phone-sim radio-sim
+# tests/sim/radio*.c make radio-sim, and so on; tests/sim/sim-*.c are common to them.
+simcommon := $(sort $(wildcard tests/sim/sim-*.c))
+simsrc  = $(sort $(wildcard tests/sim/$(1).c tests/sim/$(1)-*.c))
+
+obj = $(patsubst %.c,$(B)/%.o,$(1))
+programs := $(B)/lockbridged $(B)/lockbridgectl $(B)/lockbridge-desk
+
+all: $(programs) $(addprefix $(B)/,$(sims))
+
+$(B)/agent.a: $(call obj,$(agent))
+$(B)/desk.a: $(call obj,$(desk))
+$(B)/sim.a: $(call obj,$(simcommon))
+$(B)/%.a:
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(AR) rcsD $@ $^
+
+$(B)/lockbridged: $(call obj,agent/lockbridged.c) $(B)/agent.a
+	$(call link)
+$(B)/lockbridgectl: $(call obj,$(ctl)) $(B)/agent.a
+	$(call link)
+$(B)/lockbridge-desk: $(call obj,agent/desk/main.c) $(B)/desk.a $(B)/agent.a
+	$(call link)
+$(B)/lock-sim: $(call obj,$(call simsrc,lock)) $(B)/sim.a $(B)/agent.a
+	$(call link)
+$(B)/phone-sim: $(call obj,$(call simsrc,phone)) $(B)/sim.a $(B)/agent.a
+	$(call link)
+$(B)/radio-sim: $(call obj,$(call simsrc,radio)) $(B)/sim.a $(B)/agent.a
+	$(call link)
+
+$(B)/%.o: %.c | $(deps-check)
+	@mkdir -p $(@D)
+	$(compile)
+
+# --- tests -----------------------------------------------------------------------------------------
+unitbin := $(patsubst tests/unit/%.c,$(B)/unit/%,$(units))
+$(B)/unit/%: $(B)/tests/unit/%.o $(B)/desk.a $(B)/sim.a $(B)/agent.a
+	@mkdir -p $(@D)
+	$(call link,-lcmocka)
+
+.PHONY: unit system
+unit: $(unitbin)
+	@for t in $(unitbin); do ASAN_OPTIONS=allow_user_segv_handler=0 $$t >$$t.log 2>&1 \
+		&& grep -h 'PASSED' $$t.log | sed "s|^|$$(basename $$t): |" \
+		|| { cat $$t.log; echo "FAILED: $$t"; exit 1; }; done
+system: all
+	LOCKBRIDGE_BUILD=$(abspath $(B)) $(PYTHON) -B -m pytest -q -p no:cacheprovider tests/system $(PYTEST)
+check: all
+	sh tests/layers.sh
+	$(MAKE) --no-print-directory unit
+	$(MAKE) --no-print-directory system
+
+demo: all
+	@LOCKBRIDGE_BUILD=$(abspath $(B)) $(PYTHON) -B tests/system/demo.py $(if $(STAY),--stay)
+
+clean:
+	rm -rf $(filter-out build,$(B)) $(if $(filter build,$(B)),$(filter-out build/.deps-%,$(wildcard build/* build/.*[!.])))
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
