@@ -14,8 +14,8 @@ struct span {
 	size_t len;
 };
 
-#define SPAN(array)       ((struct span){(const uint8_t *)(array), sizeof(array)})
-#define span_of(ptr, n)   ((struct span){(const uint8_t *)(ptr), (n)})
+#define SPAN(array)	  ((struct span){(const uint8_t *)(array), sizeof(array)})
+#define span_of(ptr, n)	  ((struct span){(const uint8_t *)(ptr), (n)})
 #define span_str(literal) ((struct span){(const uint8_t *)(literal), strlen(literal)})
 
 static inline bool span_equal(struct span a, struct span b)
