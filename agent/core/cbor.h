@@ -13,6 +13,9 @@
 #include "core/span.h"
 
 #define CBOR_DEPTH_MAX 8
+/* Keys of all maps that are open at one moment; more is not well-formed. It bounds the search for
+ * duplicates: the worst input of 144 KiB costs milliseconds. */
+#define CBOR_KEYS_MAX 256
 
 enum cbor_type {
 	CBOR_UINT,
@@ -30,12 +33,14 @@ enum cbor_type {
 struct cbor_reader {
 	const uint8_t *next, *end;
 	bool failed;
-	unsigned depth; /* of enclosing arrays and maps; kept by the enter functions */
+	unsigned depth; /* of enclosing arrays and maps; kept by enter and leave */
 };
 
 void cbor_reader_init(struct cbor_reader *r, struct span input);
 /* The whole input is exactly one well-formed item of the profile (checks depth, duplicates, UTF-8
- * of text). The readers below rely on it having been called on untrusted input. */
+ * of text). Map keys are integers or text, equal by value, not by bytes. A tag counts as a level of
+ * depth. The readers below never leave the input, but do not check these again: on untrusted input
+ * call this first. */
 bool cbor_well_formed(struct span input);
 enum cbor_type cbor_peek(const struct cbor_reader *r);
 uint64_t cbor_uint(struct cbor_reader *r);

@@ -28,7 +28,7 @@ void crypto_digest(struct span bytes, uint8_t ret[static DIGEST_LEN]);
 void crypto_random(void *ret, size_t len);
 bool crypto_verify(const uint8_t pub[static PUBLIC_LEN], struct span message,
 		   const uint8_t signature[static SIGNATURE_LEN]);
-void crypto_sign(const struct signer *signer, struct span message,
+void signer_sign(const struct signer *signer, struct span message,
 		 uint8_t ret[static SIGNATURE_LEN]);
 void signer_from_seed(const uint8_t seed[static SEED_LEN], struct signer *ret);
 void signer_wipe(struct signer *signer);
