@@ -1,0 +1,619 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * SQLite: opening and checking the file, statements, transactions. See db.h.
+ *
+ * What SQLite would forgive, this does not: an empty file is no empty database, and a write-ahead
+ * log without its file is no fresh start.
+ */
+#include "link/db.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct db {
+	sqlite3 *handle;
+	char *path;
+	bool is_new;
+	unsigned depth; /* of nested transactions */
+	bool doomed;	/* an inner one was rolled back */
+	char error[512];
+};
+
+static void set_error(struct db *db, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void set_error(struct db *db, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(db->error, sizeof(db->error), format, args);
+	va_end(args);
+}
+
+/* errno of an open, rename or write: what a person can do about it. */
+static const char *hint(int error)
+{
+	switch (error) {
+	case ENOENT:
+		return "; its folder does not exist: create it";
+	case EACCES:
+	case EPERM:
+		return "; give the folder and the file to the user that this program runs as";
+	case ENOTDIR:
+		return "; a part of the path is not a folder: correct the path";
+	case ENOSPC:
+	case EDQUOT:
+		return "; make room on that file system";
+	case EROFS:
+		return "; mount that file system writable";
+	default:
+		return "";
+	}
+}
+
+static int fail_errno(struct db *db, const char *what, int error)
+{
+	set_error(db, "%s: %s: %s%s", db->path, what, strerror(error), hint(error));
+	return -error;
+}
+
+static int from_system(int error, int otherwise)
+{
+	switch (error) {
+	case EDQUOT:
+		return -ENOSPC;
+	case EPERM:
+		return -EACCES;
+	case ENOSPC:
+	case EROFS:
+	case EACCES:
+	case ENOENT:
+	case ENOTDIR:
+	case ENOMEM:
+	case EMFILE:
+	case ENFILE:
+		return -error;
+	default:
+		return otherwise;
+	}
+}
+
+static int error_of(sqlite3 *handle, int code)
+{
+	switch (code & 0xff) {
+	case SQLITE_OK:
+	case SQLITE_ROW:
+	case SQLITE_DONE:
+		return 0;
+	case SQLITE_NOMEM:
+		return -ENOMEM;
+	case SQLITE_BUSY:
+	case SQLITE_LOCKED:
+	case SQLITE_PROTOCOL:
+		return -EBUSY;
+	case SQLITE_FULL:
+		return -ENOSPC;
+	case SQLITE_READONLY:
+		return -EROFS;
+	case SQLITE_PERM:
+	case SQLITE_AUTH:
+		return -EACCES;
+	case SQLITE_CONSTRAINT:
+		return -EEXIST;
+	case SQLITE_TOOBIG:
+		return -EFBIG;
+	case SQLITE_RANGE:
+	case SQLITE_MISUSE:
+		return -EINVAL;
+	case SQLITE_CANTOPEN:
+		return from_system(sqlite3_system_errno(handle), -EIO);
+	case SQLITE_IOERR:
+		if (code == SQLITE_IOERR_SHORT_READ || code == SQLITE_IOERR_DATA ||
+		    code == SQLITE_IOERR_CORRUPTFS)
+			return -EBADMSG;
+		return from_system(sqlite3_system_errno(handle), -EIO);
+	default:
+		/* CORRUPT, NOTADB; and ERROR: a table is missing that the schema version promises
+		 */
+		return -EBADMSG;
+	}
+}
+
+/* Of the call that just failed on the connection. */
+static int fail(struct db *db, int code)
+{
+	int r = error_of(db->handle, code);
+	int system = r == -EBADMSG ? 0 : sqlite3_system_errno(db->handle);
+
+	if (r == -ENOSPC)
+		system = ENOSPC;
+	set_error(db, "%s: %s%s%s%s", db->path, sqlite3_errmsg(db->handle), system ? ": " : "",
+		  system ? strerror(system) : "", system ? hint(system) : "");
+	return r;
+}
+
+const char *db_error(const struct db *db)
+{
+	return db->error;
+}
+
+bool db_is_new(const struct db *db)
+{
+	return db->is_new;
+}
+
+void db_close(struct db *db)
+{
+	if (!db)
+		return;
+	sqlite3_close_v2(db->handle);
+	free(db->path);
+	free(db);
+}
+
+void db_closep(struct db **db)
+{
+	db_close(*db);
+}
+
+/* --- statements --------------------------------------------------------------------------------
+ */
+
+struct db_query db_query(struct db *db, const char *sql)
+{
+	struct db_query q = {.db = db};
+	int code = sqlite3_prepare_v2(db->handle, sql, -1, &q.stmt, NULL);
+
+	if (code != SQLITE_OK)
+		q.error = fail(db, code);
+	return q;
+}
+
+void db_end(struct db_query *q)
+{
+	sqlite3_finalize(q->stmt);
+	q->stmt = NULL;
+}
+
+static void bound(struct db_query *q, int code)
+{
+	if (code != SQLITE_OK)
+		q->error = fail(q->db, code);
+}
+
+void db_bind_int(struct db_query *q, int64_t value)
+{
+	if (q->error == 0)
+		bound(q, sqlite3_bind_int64(q->stmt, ++q->bound, value));
+}
+
+void db_bind_uint(struct db_query *q, uint64_t value)
+{
+	if (value > INT64_MAX && q->error == 0) {
+		set_error(q->db, "%s: a number is too large to keep", q->db->path);
+		q->error = -ERANGE;
+	}
+	db_bind_int(q, (int64_t)value);
+}
+
+void db_bind_text(struct db_query *q, const char *text)
+{
+	if (q->error == 0)
+		bound(q, sqlite3_bind_text(q->stmt, ++q->bound, text, -1, SQLITE_STATIC));
+}
+
+void db_bind_blob(struct db_query *q, struct span bytes)
+{
+	if (q->error == 0)
+		bound(q, sqlite3_bind_blob64(q->stmt, ++q->bound, bytes.data, bytes.len,
+					     SQLITE_STATIC));
+}
+
+void db_bind_null(struct db_query *q)
+{
+	if (q->error == 0)
+		bound(q, sqlite3_bind_null(q->stmt, ++q->bound));
+}
+
+int db_step(struct db_query *q)
+{
+	int code;
+
+	if (q->error < 0)
+		return q->error;
+	code = sqlite3_step(q->stmt);
+	if (code == SQLITE_ROW)
+		return 1;
+	if (code == SQLITE_DONE)
+		return 0;
+	q->error = fail(q->db, code);
+	return q->error;
+}
+
+int db_run(struct db_query *q)
+{
+	int r;
+
+	do
+		r = db_step(q);
+	while (r > 0);
+	return r;
+}
+
+void db_again(struct db_query *q)
+{
+	if (!q->stmt)
+		return;
+	sqlite3_reset(q->stmt);
+	sqlite3_clear_bindings(q->stmt);
+	q->bound = 0;
+	q->error = 0;
+}
+
+int64_t db_int(struct db_query *q, int column)
+{
+	return sqlite3_column_int64(q->stmt, column);
+}
+
+uint64_t db_uint(struct db_query *q, int column)
+{
+	int64_t value = sqlite3_column_int64(q->stmt, column);
+
+	return value < 0 ? 0 : (uint64_t)value;
+}
+
+const char *db_text(struct db_query *q, int column)
+{
+	const unsigned char *text = sqlite3_column_text(q->stmt, column);
+
+	return text ? (const char *)text : "";
+}
+
+struct span db_blob(struct db_query *q, int column)
+{
+	/* the pointer first: asking for it may convert the value */
+	const void *data = sqlite3_column_blob(q->stmt, column);
+	size_t len = (size_t)sqlite3_column_bytes(q->stmt, column);
+
+	/* SQLite gives NULL for an empty value as well */
+	if (!data && sqlite3_column_type(q->stmt, column) != SQLITE_NULL)
+		return span_of("", 0);
+	return span_of(data, len);
+}
+
+bool db_is_null(struct db_query *q, int column)
+{
+	return sqlite3_column_type(q->stmt, column) == SQLITE_NULL;
+}
+
+int db_exec(struct db *db, const char *sql)
+{
+	int code = sqlite3_exec(db->handle, sql, NULL, NULL, NULL);
+
+	return code == SQLITE_OK ? 0 : fail(db, code);
+}
+
+int64_t db_changes(const struct db *db)
+{
+	return sqlite3_changes64(db->handle);
+}
+
+int64_t db_last_id(const struct db *db)
+{
+	return sqlite3_last_insert_rowid(db->handle);
+}
+
+static int one_int(struct db *db, const char *sql, int64_t *ret)
+{
+	cleanup(db_end) struct db_query q = db_query(db, sql);
+	int r = db_step(&q);
+
+	if (r < 0)
+		return r;
+	*ret = r > 0 ? db_int(&q, 0) : 0;
+	return 0;
+}
+
+/* --- transactions ------------------------------------------------------------------------------
+ */
+
+int db_begin(struct db *db, struct db **ret_tx)
+{
+	int r;
+
+	if (db->depth == 0) {
+		r = db_exec(db, "BEGIN IMMEDIATE");
+		if (r < 0)
+			return r;
+		db->doomed = false;
+	}
+	db->depth++;
+	*ret_tx = db;
+	return 0;
+}
+
+int db_commit(struct db **tx)
+{
+	struct db *db = *tx;
+	int r;
+
+	if (db->doomed) {
+		db_rollbackp(tx);
+		set_error(db, "%s: a part of the transaction was undone", db->path);
+		return -ECANCELED;
+	}
+	if (db->depth == 1) {
+		r = db_exec(db, "COMMIT");
+		if (r < 0) {
+			db_rollbackp(tx);
+			return r;
+		}
+	}
+	db->depth--;
+	*tx = NULL;
+	return 0;
+}
+
+void db_rollbackp(struct db **tx)
+{
+	struct db *db = *tx;
+
+	if (!db)
+		return;
+	*tx = NULL;
+	db->doomed = true;
+	if (--db->depth > 0)
+		return;
+	/* A full disk or an I/O error has rolled back by itself already. db->error keeps the cause.
+	 */
+	if (!sqlite3_get_autocommit(db->handle))
+		sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
+}
+
+int db_checkpoint(struct db *db)
+{
+	cleanup(db_end) struct db_query q = db_query(db, "PRAGMA wal_checkpoint(TRUNCATE)");
+	int r = db_step(&q);
+
+	if (r < 0)
+		return r;
+	return r > 0 && db_int(&q, 0) != 0 ? -EBUSY : 0;
+}
+
+int db_used(struct db *db, uint64_t *ret)
+{
+	int64_t pages, unused, size;
+	int r = one_int(db, "PRAGMA page_count", &pages);
+
+	if (r == 0)
+		r = one_int(db, "PRAGMA freelist_count", &unused);
+	if (r == 0)
+		r = one_int(db, "PRAGMA page_size", &size);
+	if (r < 0)
+		return r;
+	*ret = pages > unused ? (uint64_t)(pages - unused) * (uint64_t)size : 0;
+	return 0;
+}
+
+/* --- opening -----------------------------------------------------------------------------------
+ */
+
+static int sync_folder(const char *path)
+{
+	cleanup(freep) char *folder = strdup(path);
+	char *slash;
+	int fd, r = 0;
+
+	if (!folder)
+		return -ENOMEM;
+	slash = strrchr(folder, '/');
+	if (slash == folder)
+		slash++; /* the root itself */
+	if (slash)
+		*slash = '\0';
+	fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (fsync(fd) < 0)
+		r = -errno;
+	close(fd);
+	return r;
+}
+
+static int check_integrity(struct db *db)
+{
+	cleanup(db_end) struct db_query q = db_query(db, "PRAGMA quick_check(1)");
+	int r = db_step(&q);
+
+	if (r < 0)
+		return r;
+	if (r > 0 && strcmp(db_text(&q, 0), "ok") == 0)
+		return 0;
+	set_error(db, "%s: the file is damaged: %s", db->path, db_text(&q, 0));
+	return -EBADMSG;
+}
+
+static int check_identity(struct db *db, const struct db_options *options, int64_t *ret_version)
+{
+	int64_t id;
+	int r = one_int(db, "PRAGMA application_id", &id);
+
+	if (r == 0)
+		r = one_int(db, "PRAGMA user_version", ret_version);
+	if (r < 0)
+		return r;
+	if (id != options->application_id) {
+		set_error(db, "%s: the file is damaged, or belongs to another program", db->path);
+		return -EBADMSG;
+	}
+	if (*ret_version < 1 || (uint64_t)*ret_version > options->nmigrations) {
+		set_error(db,
+			  "%s: version %lld of the content is not known here (1 to %zu are): a "
+			  "later version of this program wrote it, or it is damaged",
+			  db->path, (long long)*ret_version, options->nmigrations);
+		return -EBADMSG;
+	}
+	return 0;
+}
+
+static int migrate(struct db *db, const struct db_options *options, size_t from)
+{
+	for (size_t i = from; i < options->nmigrations; i++) {
+		cleanup(db_rollbackp) struct db *tx = NULL;
+		char version[64];
+		int64_t now;
+		int r = db_begin(db, &tx);
+
+		/* another process may have been here since we looked */
+		if (r == 0)
+			r = one_int(db, "PRAGMA user_version", &now);
+		if (r < 0)
+			return r;
+		if ((size_t)now > i)
+			continue;
+		snprintf(version, sizeof(version), "PRAGMA user_version=%zu", i + 1);
+		r = db_exec(db, options->migrations[i]);
+		if (r == 0)
+			r = db_exec(db, version);
+		if (r == 0)
+			r = db_commit(&tx);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int connect_to(struct db *db, const char *path, const struct db_options *options)
+{
+	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+	int code = sqlite3_open_v2(path, &db->handle, flags, NULL);
+	int r;
+
+	if (!db->handle)
+		return -ENOMEM;
+	if (code != SQLITE_OK)
+		return fail(db, code);
+	sqlite3_busy_timeout(db->handle, (int)options->busy_ms);
+	sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+	sqlite3_db_config(db->handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+	sqlite3_limit(db->handle, SQLITE_LIMIT_ATTACHED, 0);
+	/* exclusive comes before the first access: then no shared memory file is needed */
+	r = options->exclusive ? db_exec(db, "PRAGMA locking_mode=EXCLUSIVE") : 0;
+	if (r == 0)
+		r = db_exec(db, "PRAGMA cell_size_check=ON; PRAGMA foreign_keys=ON;"
+				"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL");
+	return r;
+}
+
+/* The file appears under its name only when it is whole, whenever the power fails. */
+static int create(struct db *db, const struct db_options *options)
+{
+	cleanup(freep) char *temporary = NULL;
+	char identity[64];
+	int fd, r;
+
+	if (asprintf(&temporary, "%s.XXXXXX", options->path) < 0) {
+		temporary = NULL;
+		return -ENOMEM;
+	}
+	fd = mkostemp(temporary, O_CLOEXEC); /* mode 0600 */
+	if (fd < 0)
+		return fail_errno(db, "cannot create the file", errno);
+	close(fd);
+	snprintf(identity, sizeof(identity), "PRAGMA application_id=%ld",
+		 (long)options->application_id);
+	r = connect_to(db, temporary, options);
+	if (r == 0)
+		r = db_exec(db, identity);
+	if (r == 0)
+		r = migrate(db, options, 0);
+	if (r == 0)
+		r = db_checkpoint(db);
+	sqlite3_close_v2(db->handle); /* the last one: takes the write-ahead log away */
+	db->handle = NULL;
+	/* link, not rename: if another process made the file meanwhile, that one counts */
+	if (r == 0 && link(temporary, options->path) == 0)
+		db->is_new = true;
+	else if (r == 0 && errno != EEXIST)
+		r = fail_errno(db, "cannot name the file", errno);
+	unlink(temporary);
+	if (r == 0)
+		r = sync_folder(options->path);
+	return r < 0 && !db->error[0] ? fail_errno(db, "cannot sync the folder", -r) : r;
+}
+
+/* 0: there; 1: to be made. */
+static int look(struct db *db)
+{
+	cleanup(freep) char *wal = NULL;
+	struct stat st;
+
+	if (stat(db->path, &st) == 0) {
+		if (!S_ISREG(st.st_mode)) {
+			set_error(db, "%s: is not a file", db->path);
+			return -EBADMSG;
+		}
+		if (st.st_size == 0) {
+			set_error(db, "%s: the file is damaged: it is empty", db->path);
+			return -EBADMSG;
+		}
+		return 0;
+	}
+	if (errno != ENOENT)
+		return fail_errno(db, "cannot look at the file", errno);
+	if (asprintf(&wal, "%s-wal", db->path) < 0) {
+		wal = NULL;
+		return -ENOMEM;
+	}
+	if (stat(wal, &st) == 0 && st.st_size > 0) {
+		set_error(db, "%s: the file is missing, but its write-ahead log is there: damaged",
+			  db->path);
+		return -EBADMSG;
+	}
+	return 1;
+}
+
+static int open_checked(struct db *db, const struct db_options *options)
+{
+	int64_t version = 0;
+	int r = look(db);
+
+	if (r > 0)
+		r = create(db, options);
+	if (r < 0)
+		return r;
+	r = connect_to(db, db->path, options);
+	if (r == 0)
+		r = check_identity(db, options, &version);
+	if (r == 0)
+		r = check_integrity(db);
+	if (r == 0)
+		r = migrate(db, options, (size_t)version);
+	return r;
+}
+
+int db_open(const struct db_options *options, struct db **ret)
+{
+	cleanup(db_closep) struct db *db = calloc(1, sizeof(*db));
+	int r = -ENOMEM;
+
+	if (db)
+		db->path = strdup(options->path);
+	if (db && db->path)
+		r = open_checked(db, options);
+	if (r == 0) {
+		*ret = steal(db);
+		return 0;
+	}
+	if (options->error && options->error_cap)
+		snprintf(options->error, options->error_cap, "%s",
+			 db && db->error[0] ? db->error : strerror(-r));
+	return r;
+}
