@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * lockbridge.conf, by libconfig. Every error names file, line and setting, and what to do.
- * A setting that is not known is an error (a typing mistake must not become a default).
+ * lockbridge.conf, by libconfig; config/lockbridge.conf.example names every setting. Every error
+ * names file, line and setting, and what to do. A setting that is not known is an error (a typing
+ * mistake must not become a default), and so is @include: one file, one truth.
  */
 #include "core/token.h"
 
-#define CONFIG_BROKERS 8
-#define CONFIG_LOCKS   64
+#define CONFIG_BROKERS	8
+#define CONFIG_LOCKS	64
+#define CONFIG_TEXT_MAX (256 * 1024)
 
 struct config_broker {
 	char host[256];
-	int port;
+	int port;				  /* never 0: 8883 with ca, 1883 without */
 	char ca[256], certificate[256], key[256]; /* paths; ca "": no TLS */
-	char username[65], password_file[256];
+	char username[65], password_file[256];	  /* "": none */
 };
 
 struct config_lock {
@@ -26,11 +28,12 @@ struct config_lock {
 struct config {
 	char gateway[ID_MAX + 1];
 	char root_topic[64];
-	uint8_t root_key[PUBLIC_LEN]; /* from root_key_file, PEM */
+	char root_key_file[256];
+	uint8_t root_key[PUBLIC_LEN]; /* from root_key_file, PEM; config_load only */
 	char state_dir[256];
 	uint64_t enrolled; /* seconds since 1970: a floor for the clock; 0: none */
-	struct config_broker brokers[CONFIG_BROKERS];
-	size_t nbrokers;
+	struct config_broker brokers[CONFIG_BROKERS]; /* in order of preference */
+	size_t nbrokers;			      /* at least 1 */
 	struct config_lock locks[CONFIG_LOCKS];
 	size_t nlocks;
 	char adapter[16]; /* "hci0"; "": the first */
@@ -40,9 +43,14 @@ struct config {
 	int health_s;			    /* seconds between health messages, 60 */
 	int linger_s;			    /* how long an idle link to a lock is kept: 2 */
 	int backoff_min_ms, backoff_max_ms; /* of broker connects: 1000, 60000 */
-	char log_level[8];
+	char log_level[8];		    /* error, warning, notice, info, debug */
 };
 
-/* 0 or -errno; error: one line "FILE:LINE: SETTING: what is wrong; what to do", always filled on
- * failure. */
+/* Reads the file, and checks that the files it names can be read. 0 or -errno (-EINVAL: what it
+ * says; else what the disk said). error: one line "FILE:LINE: SETTING: what is wrong; what to do",
+ * always filled on failure. ret is written only on success; all of it, so that two can be compared
+ * with memcmp. */
 int config_load(const char *path, struct config *ret, char *error, size_t error_cap);
+/* The text alone: touches no file, root_key stays zero. name stands for the file in errors. */
+int config_parse(const char *name, struct span text, struct config *ret, char *error,
+		 size_t error_cap);
