@@ -25,8 +25,10 @@ struct policy {
 /* What holds without a policy document: true, any, 24 h, 60 s, 12 h, none, false. */
 void policy_default(struct policy *ret);
 /* Members that are missing keep the default; members that are not known are skipped (a later
- * version's); a wrong type or too many entries: REASON_MALFORMED. */
+ * version's); a wrong type, too many entries, an app's name that is empty, longer than
+ * POLICY_APP_LEN or has a NUL, a cut_off for what is no lock id: REASON_MALFORMED. */
 int policy_parse(struct span claim, struct policy *ret);
+/* Deterministic; cut_offs name each lock once. */
 void policy_put(struct cbor_writer *w, const struct policy *policy);
 /* The later of the lock's own and that of "*"; 0 if none. */
 uint64_t policy_cut_off(const struct policy *policy, struct span lock);

@@ -12,6 +12,9 @@
 #define CLOCK_STEP_MAX	 300	     /* seconds against CLOCK_BOOTTIME */
 #define CLOCK_AHEAD_MAX	 (3 * 86400) /* beyond both reckoning and newest document: a problem */
 #define CLOCK_NBF_LEEWAY 120
+/* A synchronised clock behind the reckoning by less is believed: a fast crystal gains up to an hour
+ * a year while nothing corrects it, and the reckoning keeps that gain. */
+#define CLOCK_BEHIND_MAX 3600
 
 struct clock_reading {
 	uint64_t realtime; /* CLOCK_REALTIME, seconds */
@@ -24,17 +27,18 @@ enum clock_problem {
 	CLOCK_NOT_SYNCHRONISED, /* the system has not said so since boot */
 	CLOCK_STEPPED,		/* jumped since it said so */
 	CLOCK_AHEAD,		/* over three days ahead of reckoning and newest document */
-	CLOCK_BEHIND,		/* synchronised, but behind the floor: the floor wins */
+	CLOCK_BEHIND,		/* synchronised, but far behind the reckoning, which wins */
 };
 
 struct reckoning {
 	uint64_t floor; /* newest root-signed iat, at least the build's and the enrolment's time */
 	uint64_t floor_boot; /* boottime when it was learned */
 	uint64_t newest;     /* iat of the newest document of any kind */
+	bool begun;	     /* there was a reading */
 	bool said;	     /* the system said "synchronised" since boot, and no step since */
 	bool ntp_before;     /* the last reading's ntp, to see a fresh false -> true after a step */
-	bool stepped;
-	int64_t offset; /* realtime - boottime at the last reading */
+	bool stepped;	     /* a step took said away */
+	int64_t offset;	     /* realtime - boottime at the last reading */
 };
 
 struct time_verdict {
@@ -43,13 +47,20 @@ struct time_verdict {
 	enum clock_problem problem;
 };
 
+/* floor: the greatest of the build's time, the enrolment's and what was persisted. Where it was
+ * persisted, the newest document's iat is given by reckoning_saw when it is read back. */
 void reckoning_init(struct reckoning *r, uint64_t floor, uint64_t boottime);
 /* A root-signed iat raises the floor; it never falls. true if it rose. */
 bool reckoning_learn(struct reckoning *r, uint64_t root_iat, uint64_t boottime);
 /* Any document's iat: only for the "ahead" rule. */
 void reckoning_saw(struct reckoning *r, uint64_t iat);
-/* Takes a reading in (keeps said, stepped, offset) and judges it. */
+/*
+ * Takes a reading in (keeps said, stepped, offset) and judges it. Often enough that a step is seen
+ * before ntp turns true again: on TFD_TIMER_CANCEL_ON_SET and before every decision.
+ */
 struct time_verdict reckoning_read(struct reckoning *r, const struct clock_reading *reading);
 /* floor + elapsed, for the hourly write. */
 uint64_t reckoning_reckoned(const struct reckoning *r, uint64_t boottime);
-const char *clock_problem_word(enum clock_problem problem); /* "clock-not-synchronised", ... */
+const char *clock_problem_word(
+	enum clock_problem problem); /* "clock-not-synchronised", "clock-stepped", "clock-ahead",
+					"clock-behind"; "" for CLOCK_FINE */

@@ -9,14 +9,21 @@
 
 #define LIST_BYTES_MAX (128 * 1024) /* inflated */
 
+enum status { /* anything else refuses too */
+	      STATUS_VALID,
+	      STATUS_REVOKED,
+	      STATUS_SUSPENDED,
+};
+
 struct status_list {
 	unsigned bits; /* 1, 2, 4 or 8 */
 	size_t len;    /* bytes used */
 	uint8_t bytes[LIST_BYTES_MAX];
 };
 
-/* 0; REASON_MALFORMED (not zlib, trailing bytes, bits); REASON_TOO_LARGE (over max, which is at
- * most LIST_BYTES_MAX); -ENOMEM. On failure ret is undefined. */
+/* 0; REASON_MALFORMED (not zlib, cut off, trailing bytes, bits); REASON_TOO_LARGE (over max, which
+ * is at most LIST_BYTES_MAX); -ENOMEM. On failure ret is undefined. An empty list is one: it
+ * revokes everybody. */
 int status_list_inflate(struct span lst, unsigned bits, size_t max, struct status_list *ret);
 /* For who signs. The length, -ENOSPC or -ENOMEM. */
 int status_list_deflate(const struct status_list *list, uint8_t *ret, size_t cap);
