@@ -3,6 +3,10 @@
 /*
  * COSE_Sign1 (RFC 9052) as the contract uses it: protected header exactly {1: alg, 4: kid, 16:
  * typ}, unprotected empty, external_aad empty, tag 18, with or without the CWT tag 61 outside.
+ *
+ * typ (RFC 9596) is the whole media type when we write it, "application/statuslist+cwt" as the
+ * drafts' own examples have it; readers take it with and without "application/". A signature of
+ * another length than 64 bytes is well-formed, and bad.
  */
 #include "core/crypto.h"
 #include "core/reason.h"
@@ -25,7 +29,8 @@ struct cose_sign1 {
 int cose_parse(struct span document, struct cose_sign1 *ret);
 /* The signature alone, over Sig_structure "Signature1". 0, REASON_BAD_SIGNATURE or -ENOMEM. */
 int cose_verify(const struct cose_sign1 *message, const uint8_t pub[static PUBLIC_LEN]);
-/* Writes the whole document with alg -19; the length, -ENOSPC or -ENOMEM. */
+/* Writes the whole document with alg -19; typ as it is to stand there, at most 64 characters. The
+ * length, -ENOSPC or -ENOMEM. */
 int cose_sign(const struct signer *signer, const char *typ, bool cwt_tag, struct span payload,
 	      uint8_t *ret, size_t cap);
 /* What cose_sign needs beyond the payload, at most. */
