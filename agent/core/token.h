@@ -16,6 +16,7 @@
 #define ID_MAX		   32 /* gateway, lock and list names: [a-z0-9-]{1,32} */
 #define URI_MAX		   255
 #define READ_LIFETIME_MAX  (7 * 86400)
+#define TIME_MAX	   253402300799 /* end of the year 9999: sums of times never wrap */
 
 enum token_kind {
 	TOKEN_KEYS,
@@ -84,7 +85,7 @@ struct token {
 	struct span keys, policy,
 		result; /* one encoded item: keyset_parse, policy_parse, result_parse */
 	uint64_t changed;
-	struct key key; /* claim: the root to obey; or, from a keys document: not used */
+	struct key key; /* claim: the root to obey */
 	/* set by parse */
 	struct cose_sign1 cose;
 	uint8_t digest[DIGEST_LEN]; /* of the payload */
@@ -94,20 +95,49 @@ struct token {
 enum token_kind token_kind_of(const struct cose_sign1 *message);
 const char *token_kind_word(enum token_kind kind); /* "keys", "policy", "list", ... */
 size_t token_max(enum token_kind kind);
+const char *token_typ(enum token_kind kind);  /* as written: "application/..." */
+bool token_has_cwt_tag(enum token_kind kind); /* all but list */
 /*
  * Reads any kind; the document must outlive the token. 0 or REASON_MALFORMED (REASON_TOO_LARGE only
  * where a keys, policy, claim, release or list document exceeds its cap). The caller checks kind: a
- * typ of another kind than expected is REASON_WRONG_ROLE.
+ * typ of another kind than expected is REASON_WRONG_ROLE. On refusal ret holds what was read before
+ * (kind TOKEN_KINDS: not even the outer form), to name it in events; trust none of it.
  */
 int token_parse(struct span document, struct token *ret);
-/* Writes and signs by kind, deterministic; only claims in has. The length, -EINVAL if has does not
- * fit the kind, -ENOSPC, -ENOMEM. */
+/*
+ * Do the claims in has fit the kind, and their values the contract? 0 or REASON_MALFORMED.
+ *
+ *   kind           needs                                   may have
+ *   keys           iat keys                                iss exp
+ *   policy         iat policy                              iss exp
+ *   list           sub iat exp ttl status_list             iss changed (missing: read as iat)
+ *   authorization  iss aud iat nbf exp cti scope, and
+ *     relayed      cnonce sub status                       posture
+ *     at the door  cnf status
+ *     read         cnf
+ *   presentation   aud cnonce cti
+ *   claim          aud iat key                             iss exp
+ *   release        aud iat                                 iss exp
+ *   receipt        iss iat result                          cti
+ *
+ * Any other claim, known or not, is superfluous. Inside posture, status_list, key records, policy
+ * and result, members that are not known are skipped; inside status and cnf they are refused.
+ * exp > iat, nbf <= exp, changed <= iat, ttl > 0, no time above TIME_MAX. aud, and iss of a
+ * receipt: id_valid; other iss, sub and uri: 1 to URI_MAX bytes; sub of a list: has a list_name.
+ * cti 16 bytes (in a receipt also 8), cnonce 8.
+ */
+int token_check(const struct token *token);
+/* Only the claims of a payload, of any kind and unchecked beyond their types: what token_parse does
+ * between the outer form and token_check. 0 or REASON_MALFORMED. */
+int token_read_claims(struct span payload, struct token *token);
+/* Writes and signs by kind, deterministic; only claims in has. The length, -EINVAL if token_check
+ * refuses, -ENOSPC (also: over the kind's cap), -ENOMEM. */
 int token_sign(const struct token *token, const struct signer *signer, uint8_t *ret, size_t cap);
 
 const char *scope_word(enum scope scope);
 enum scope scope_parse(struct span word); /* SCOPE_NONE: none of ours */
 /* [a-z0-9-]{1,32} */
 bool id_valid(struct span id);
-/* The last path segment of a list's URI, if it is a valid list name (not keys, not policy); else
- * data NULL. */
+/* The last path segment (behind the last slash) of a list's URI, if it is a valid list name (not
+ * keys, not policy); else data NULL. */
 struct span list_name(struct span uri);
