@@ -5,7 +5,8 @@
  * number from 0, mod 64), in a first frame then a 4-byte little-endian total length, then the
  * bytes. At most 510 bytes each. A first frame ends whatever was unfinished. Short answers: ff
  * <code>. (No frame begins with ff: first and last and number 63 cannot be, since a first frame has
- * number 0.)
+ * number 0.) Each frame carries at least one byte of the document; a frame that is empty, too long,
+ * or disagrees with the total is malformed; one out of turn is a gap.
  */
 #include "core/span.h"
 
@@ -32,7 +33,8 @@ struct frame_cutter {
 	bool begun;
 };
 void frame_cut(struct frame_cutter *c, struct span document);
-/* The next frame of at most max (<= FRAME_MAX, >= 8) bytes; its length, 0 at the end. */
+/* The next frame of at most max (<= FRAME_MAX, >= 8) bytes; its length, 0 at the end (and for an
+ * empty document). */
 size_t frame_next(struct frame_cutter *c, size_t max, uint8_t ret[static FRAME_MAX]);
 bool frame_is_last(const struct frame_cutter *c); /* nothing is left after the frame just given */
 

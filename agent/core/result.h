@@ -44,7 +44,11 @@ struct result {
 	uint64_t last; /* head only: the highest n */
 };
 
-/* 0 or REASON_MALFORMED. Keys of the map that are not known are skipped. */
+/*
+ * 0 or REASON_MALFORMED. outcome, bolt, challenge, boot and applied must be there, and last in a
+ * head and only there. Keys of the map that are not known are skipped; a reason that is not known
+ * reads as lock-error, a bolt as unknown, a via as none; an outcome that is not known is malformed.
+ */
 int result_parse(struct span claim, struct result *ret);
 /* One encoded item into w, deterministic. */
 void result_put(struct cbor_writer *w, const struct result *result);
@@ -53,6 +57,13 @@ enum outcome outcome_parse(struct span word);
 const char *bolt_word(enum bolt bolt);
 enum bolt bolt_parse(struct span word); /* BOLT_UNKNOWN for others */
 const char *via_word(enum via via);
+enum via via_parse(struct span word); /* VIA_NONE for others */
+
+/* Parts of result and info. After cbor_well_formed; failure sticks in the reader or the writer. */
+size_t applied_read(struct cbor_reader *r, struct applied ret[static APPLIED_MAX]);
+void applied_put(struct cbor_writer *w, const struct applied *applied, size_t n);
+bool percent_read(struct cbor_reader *r, uint8_t *ret);
+bool challenge_read(struct cbor_reader *r, uint8_t ret[static CHALLENGE_LEN]);
 
 /* The info characteristic. */
 struct info {
@@ -68,10 +79,11 @@ struct info {
 };
 int info_parse(struct span value, struct info *ret);		    /* 0 or REASON_MALFORMED */
 int info_encode(const struct info *info, uint8_t *ret, size_t cap); /* length or -ENOSPC */
-#define INFO_MAX 512
+#define INFO_MAX       512	   /* a longer value is malformed: it would not fit one ATT read */
+#define INFO_BYTES_MIN (16 * 1024) /* the least that max may say */
 /* First 4 bytes of SHA-256 over the encoded applied map, as in the advert. */
 void applied_hash(const struct applied *applied, size_t n, uint8_t ret[static 4]);
-/* The state characteristic: {"bolt", "battery"}; empty for who is no reader (has_bolt false). */
+/* The state characteristic: {"bolt", "battery"}; empty for who is no reader (present false). */
 struct lock_state {
 	bool present;
 	enum bolt bolt;
@@ -83,7 +95,8 @@ int lock_state_encode(const struct lock_state *state, uint8_t *ret, size_t cap);
 /* {"since": n} */
 int since_encode(uint64_t n, uint8_t *ret, size_t cap);
 bool since_parse(struct span value, uint64_t *ret_n);
-/* The advert's service data, 8 bytes. */
+/* The advert's service data, 8 bytes: profile, flags (bit 0 unowned, bit 1 attention), random,
+ * hash. Other flags are ignored. */
 struct advert {
 	unsigned profile;
 	bool unowned, attention;
