@@ -3,25 +3,32 @@
 /*
  * The documents in force, and what may replace them (contract section 2, "Versions", "keys",
  * "kid"). The same rules in gateway, lock and desk. Pure: the caller keeps the bytes on disk and
- * offers them again at start, in the order of trust_each_stored.
+ * gives them back at start, see trust_restore.
  *
- * - Keys: a chain of roots, at most 16. The document in force names exactly one root, who signs the
- *   next. A successor by that next root is newer whatever its iat; by the same root: iat must rise.
- * - Policy, lists (by URI, at most 4): iat must rise, unless the signer of what is in force is no
+ * - Keys: a chain with one document per root, at most 16. The one in force names exactly one root,
+ *   who signs the next. A successor by that root is newer whatever its iat, but a root's own
+ *   documents rise. A root that handed over signs nothing more.
+ * - Policy, lists (by URI, at most 4): iat rises, unless the signer of what is in force is no
  * longer named with its role; then one by a living kid is taken whatever its iat.
  * - Lower: REASON_OLDER; equal with another digest: REASON_CONFLICT; equal with the same: quiet.
+ *   What is in force is quiet also after its signer died.
  * - Signed by a kid that is not named: REASON_UNKNOWN_KEY, and kept aside (the last per topic),
- * tried again whenever the keys change.
+ *   tried again whenever the keys change.
  * - A document whose signer is named no longer stays in force, kept with the keys document that
  *   named it.
+ * - REASON_TOO_LARGE: over the caps, over max, or a fifth list. REASON_CONFLICT also: another
+ *   list's name under a new URI (topics and receipts know lists by name).
  */
 #include "core/policy.h"
 #include "core/result.h"
 #include "core/revocation.h"
 
-#define TRUST_LISTS   4
-#define TRUST_CHAIN   16
+#define TRUST_LISTS 4
+#define TRUST_CHAIN 16
+/* Kept aside: per kind as many as there may be topics; beyond it the oldest of the kind goes. */
 #define TRUST_PENDING (TRUST_CHAIN + 1 + TRUST_LISTS)
+/* keys: root kid in hex; list: its name; policy: "" */
+#define TRUST_NAME_CAP (ID_MAX + 1)
 
 /* One document in force. The bytes are owned (malloc). */
 struct held {
@@ -31,7 +38,10 @@ struct held {
 	uint64_t changed;  /* lists; others: iat */
 	uint8_t digest[DIGEST_LEN];
 	uint8_t kid[DIGEST_LEN]; /* of the signer */
-	uint8_t *under; /* the keys document that named the signer (owned); NULL for keys */
+	uint8_t pub[PUBLIC_LEN]; /* the signer's key */
+	/* Once the signer is named no longer: the last keys document that did (owned). Else NULL.
+	 */
+	uint8_t *under;
 	size_t under_len;
 };
 
@@ -45,16 +55,16 @@ struct trust_list {
 
 struct trust_pending {
 	enum token_kind kind;
-	char name[2 * DIGEST_LEN + ID_MAX +
-		  1]; /* keys: signer's kid in hex; list: its name; policy: "" */
+	char name[TRUST_NAME_CAP];
+	uint8_t kid[DIGEST_LEN]; /* whom it waits for */
 	uint8_t *document;
 	size_t len;
 };
 
 struct trust {
-	struct key anchor;		/* the enrolled root */
-	bool anchored;			/* false: a lock that nobody owns */
-	size_t max;			/* bytes of any document, inflated */
+	struct key anchor; /* the enrolled root; moves when a 17th makes the oldest go */
+	bool anchored;	   /* false: a lock that nobody owns */
+	size_t max;	   /* bytes of any document, inflated */
 	struct held chain[TRUST_CHAIN]; /* keys documents, one per root, oldest first */
 	size_t nchain;
 	struct keyset keyset; /* of the last in chain; empty before the first */
@@ -75,6 +85,7 @@ struct trust_change {
 	uint8_t kid[DIGEST_LEN];
 	bool applied;		 /* false with verdict 0: the same is in force already */
 	bool kept;		 /* with REASON_UNKNOWN_KEY: kept aside */
+	bool anchor_moved;	 /* trust->anchor is another: to be persisted */
 	const struct held *held; /* what is in force now of this kind and name, or NULL */
 };
 
@@ -93,22 +104,33 @@ void trust_clear(struct trust *trust);
  */
 struct trust_topic {
 	bool any;
-	enum token_kind kind;			/* TOKEN_KEYS, TOKEN_POLICY or TOKEN_LIST */
-	char name[2 * DIGEST_LEN + ID_MAX + 1]; /* keys: root kid in hex; list: name */
+	enum token_kind kind; /* TOKEN_KEYS, TOKEN_POLICY or TOKEN_LIST */
+	char name[TRUST_NAME_CAP];
 };
 
-/* Takes a keys, policy or list document. 0 (see ret->applied), a reason, or -ENOMEM (nothing
- * changed). A kind other than these three: REASON_WRONG_ROLE. */
+/*
+ * Takes a keys, policy or list document. 0 (see ret->applied), a reason, or -ENOMEM (nothing
+ * changed). Of another kind: REASON_WRONG_ROLE, or REASON_WRONG_TOPIC where the topic promised one
+ * of the three. Nobody's lock: REASON_NOT_OWNED.
+ */
 int trust_offer(struct trust *trust, struct span document, const struct trust_topic *topic,
 		struct trust_change *ret);
-/* After a keys document was applied: tries what was kept aside, one at a time. 1: one was taken off
- * (*ret_verdict and *ret_change as from trust_offer); 0: nothing more to try. */
+/*
+ * After a keys document was applied, until it gives 0: tries what was kept aside, one at a time.
+ * 1: one was taken off (*ret_verdict and *ret_change as from trust_offer); 0: nothing more to try;
+ * -ENOMEM: it is still aside.
+ */
 int trust_retry(struct trust *trust, int *ret_verdict, struct trust_change *ret_change);
 
 /*
- * Stored documents, in the order in which they are to be offered again: chain of keys, then policy
- * and lists each preceded by the keys document that named its signer if that is not the one in
- * force (offer those with trust_restore). A policy or list that fails here is damage, not absence.
+ * Gives a stored document back, verified again; never kept aside. First the chain, oldest first,
+ * then policy and lists with their held.under. Anything but 0 is damage, not absence. Documents
+ * kept aside are then offered with trust_offer.
+ *
+ * After a keys document was applied the caller writes, in one transaction, the whole chain, anchor
+ * and each held.under: an earlier root that is named again cuts the chain back to its place, and
+ * a 17th root makes the oldest go, whose follower becomes the anchor. Whoever slept through more
+ * than 16 roots is claimed anew.
  */
 int trust_restore(struct trust *trust, struct span document, struct span under,
 		  struct trust_change *ret);
@@ -121,5 +143,8 @@ const struct trust_list *trust_list_by_name(const struct trust *trust, struct sp
 size_t trust_applied(const struct trust *trust, struct applied ret[static APPLIED_MAX]);
 /* The keys document in force, or NULL. */
 const struct held *trust_keys(const struct trust *trust);
-/* Kid of the root that signs the next keys document: the anchor before the first. */
+/* The keys document that this root signed, for a lock that names it as owner; NULL if not in the
+ * chain. */
+const struct held *trust_keys_by(const struct trust *trust, struct span root_kid);
+/* Kid of the root that signs the next keys document: the anchor before the first; NULL without. */
 const uint8_t *trust_root_kid(const struct trust *trust);
