@@ -92,8 +92,7 @@ const struct bluez_counters *bluez_counters(const struct bluez *bluez);
 /* Of the last advert of a device of ours; BLUEZ_RSSI_UNKNOWN. */
 int bluez_rssi(const struct bluez *bluez, const char *address);
 
-/* --- links
- * ---------------------------------------------------------------------------------------- */
+/* --- links ----------------------------------------------------------------------------- */
 
 /* What must be there before a link is ready. Characteristics are named by their index from then on.
  */

@@ -54,8 +54,7 @@ void control_test_done(struct control_test *test, const char *json, const char *
 /* The signal Event. */
 int control_event(struct control *control, const char *json);
 
-/* --- the client's side
- * ---------------------------------------------------------------------------- */
+/* --- the client's side ----------------------------------------------------------------- */
 
 /* lines: one, but none for Reload and any number for Events. error: D-Bus error name, then text;
  * both NULL when it went well. All borrowed. */
