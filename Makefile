@@ -6,8 +6,7 @@ B       ?= build
 PREFIX  ?= /usr
 PYTHON  ?= /usr/bin/python3
 SECONDS ?= 30
-V_REF   := $(shell git describe --tags --always 2>/dev/null)
-VERSION := $(shell sed -n 's/^lockbridge (\([^)]*\)).*/\1/p;q' debian/changelog 2>/dev/null)
+VERSION := $(shell awk -F'[()]' 'NR == 1 { print $$2 }' debian/changelog)
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -53,7 +52,7 @@ agent  := $(core) $(sort $(wildcard agent/link/*.c agent/driver/*.c)) $(filter-o
 ctl    := $(sort $(wildcard agent/ctl/*.c))
 desk   := $(filter-out agent/desk/main.c,$(sort $(wildcard agent/desk/*.c)))
 units  := $(sort $(wildcard tests/unit/test-*.c))
-sims   := lock-sim phone-sim radio-sim
+sims   := lock-sim phone-sim radio-sim clock-sim
 # tests/sim/radio*.c make radio-sim, and so on; tests/sim/sim-*.c are common to them.
 simcommon := $(sort $(wildcard tests/sim/sim-*.c))
 simsrc  = $(sort $(wildcard tests/sim/$(1).c tests/sim/$(1)-*.c))
@@ -82,6 +81,9 @@ $(B)/lock-sim: $(call obj,$(call simsrc,lock)) $(B)/sim.a $(B)/agent.a
 $(B)/phone-sim: $(call obj,$(call simsrc,phone)) $(B)/sim.a $(B)/agent.a
 	$(call link)
 $(B)/radio-sim: $(call obj,$(call simsrc,radio)) $(B)/sim.a $(B)/agent.a
+	$(call link)
+
+$(B)/clock-sim: $(call obj,$(call simsrc,clock)) $(B)/sim.a $(B)/agent.a
 	$(call link)
 
 $(B)/%.o: %.c | $(deps-check)
