@@ -18,6 +18,12 @@
 #define TOPIC_MAX	(ROOT_TOPIC_MAX + 128)
 #define PROBLEMS_MAX	24
 #define MESSAGE_LOCKS	64 /* locks of one gateway */
+/* Longest text that is read: an event with the copy of a list in it fits. */
+#define MESSAGE_TEXT_MAX (256 * 1024)
+
+/* Payloads of presence. */
+#define MESSAGE_ONLINE	"online"
+#define MESSAGE_OFFLINE "offline"
 
 enum topic_kind {
 	TOPIC_OTHER,
