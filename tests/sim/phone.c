@@ -5,9 +5,10 @@
  *
  *   phone-sim keygen FILE.pem              makes a key (0600), prints the public half as PEM
  *   phone-sim open --key FILE.pem --authorization FILE [--adapter hciN] [--address AA:BB:..]
- *                  [--timeout S] [--fault none|no-presentation|stale|other-key|other-cti]
+ *                  [--timeout S] [--fault FAULT]
  *   phone-sim info [--adapter hciN] [--address ..] [--timeout S]
  *
+ * FAULT: none, wrong-lock (presents it to any lock), no-presentation, stale, other-key, other-cti.
  * Exit status: 0 done, 1 refused or failed, 2 usage, 3 no such lock in range, 4 no answer.
  */
 #include <errno.h>
@@ -231,7 +232,7 @@ static int find_lock(struct phone *p, struct span id)
 		if (r >= 0)
 			r = phone_read(&p->radio, 2, value, sizeof(value));
 		if (r >= 0 && info_parse(span_of(value, (size_t)r), &p->info) == 0 &&
-		    (!id.len || span_is(id, p->info.id)))
+		    (!id.len || span_is(id, p->info.id) || strcmp(p->fault, "wrong-lock") == 0))
 			return 0;
 		phone_disconnect(&p->radio);
 		p->radio.device[0] = '\0';
@@ -260,7 +261,7 @@ static int usage(void)
 	fputs("usage: phone-sim keygen FILE.pem\n"
 	      "       phone-sim open --key FILE.pem --authorization FILE [--adapter hciN]\n"
 	      "                 [--address AA:BB:CC:DD:EE:FF] [--timeout S]\n"
-	      "                 [--fault none|no-presentation|stale|other-key|other-cti]\n"
+	      "                 [--fault none|wrong-lock|no-presentation|stale|other-key|...]\n"
 	      "       phone-sim info [--adapter hciN] [--address ..] [--timeout S]\n",
 	      stderr);
 	return 2;
