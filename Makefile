@@ -111,7 +111,57 @@ check: all
 demo: all
 	@LOCKBRIDGE_BUILD=$(abspath $(B)) $(PYTHON) -B tests/system/demo.py $(if $(STAY),--stay)
 
+# --- lint: each tool's whole output is the report; none may have anything to say -------------------
+.PHONY: lint-format lint-tidy lint-cppcheck lint-analyze
+sources := $(sort $(shell git ls-files '*.c' '*.h' 2>/dev/null))
+lint: lint-format lint-cppcheck lint-analyze lint-tidy
+lint-format: | $(deps-lint)
+	clang-format --dry-run -Werror $(sources)
+lint-cppcheck: | $(deps-check) $(deps-lint)
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+		--suppressions-list=.cppcheck -Iagent -Itests agent tests/sim
+lint-analyze: | $(deps-check)
+	@$(MAKE) --no-print-directory B=build/analyze CFLAGS="-fanalyzer -O1 -Werror $(analyze-off)" \
+		build/analyze/agent.a build/analyze/desk.a build/analyze/sim.a $(analyze-more)
+# too many paths for the analyzer to follow is no finding
+analyze-off  := -Wno-analyzer-too-complex
+analyze-more  = $(patsubst %.c,build/analyze/%.o,agent/lockbridged.c agent/desk/main.c $(ctl))
+lint-tidy: | $(deps-check) $(deps-lint)
+	clang-tidy --quiet $(filter-out tests/%,$(filter %.c,$(sources))) -- $(ours) $(call pc,--cflags)
+
+# --- sanitizers: the same tests in trees of their own --------------------------------------------
+sanitize:
+	$(MAKE) --no-print-directory B=build/asan SAN=address,undefined unit system
+	$(MAKE) --no-print-directory B=build/tsan SAN=thread build/tsan/unit/test-mqtt
+	TSAN_OPTIONS=halt_on_error=1 build/tsan/unit/test-mqtt >build/tsan/test-mqtt.log 2>&1 \
+		|| { cat build/tsan/test-mqtt.log; exit 1; }
+	@echo 'sanitize: ok'
+
+# --- fuzzing: SECONDS per target, from the corpus kept in tests/fuzz/corpus ------------------------
+fuzzers := $(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/fuzz-*.c)))
+FB      := build/fuzz
+$(FB)/fuzz-%: $(FB)/tests/fuzz/fuzz-%.o $(FB)/agent.a $(FB)/desk.a
+	clang -fsanitize=fuzzer,address,undefined $(LDFLAGS) -o $@ $^ $(call pc,--libs) -pthread
+fuzz: | $(deps-check) $(deps-lint)
+	@$(MAKE) --no-print-directory B=$(FB) CC=clang SAN=address,undefined,fuzzer-no-link \
+		$(addprefix $(FB)/,$(fuzzers))
+	@for f in $(fuzzers); do mkdir -p $(FB)/found/$$f; \
+		echo "$$f: $(SECONDS) s"; \
+		$(FB)/$$f -max_total_time=$(SECONDS) -rss_limit_mb=1024 -timeout=5 -print_final_stats=1 \
+			-artifact_prefix=$(FB)/found/$$f- $(FB)/found/$$f $(wildcard tests/fuzz/corpus/)/$${f#fuzz-} \
+			>$(FB)/$$f.log 2>&1 || { tail -40 $(FB)/$$f.log; exit 1; }; \
+		sed -n 's/^stat::number_of_executed_units: */  executions: /p' $(FB)/$$f.log; done
+
+help:
+	@echo 'make          build lockbridged, lockbridgectl, lockbridge-desk and the simulators'
+	@echo 'make demo     the main job as a story, on this machine; STAY=1 keeps it running'
+	@echo 'make check    unit tests and system tests; make unit, make system PYTEST="-k word"'
+	@echo 'make lint     clang-format, clang-tidy, cppcheck, gcc -fanalyzer'
+	@echo 'make sanitize the tests under ASan and UBSan, the connector thread under TSan'
+	@echo 'make fuzz     SECONDS=30 per target'
+	@echo 'make clean'
+
 clean:
-	rm -rf $(filter-out build,$(B)) $(if $(filter build,$(B)),$(filter-out build/.deps-%,$(wildcard build/* build/.*[!.])))
+	rm -rf $(if $(filter build,$(B)),$(filter-out build/.deps-%,$(wildcard build/*)),$(B))
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
