@@ -44,7 +44,7 @@ struct dial {
 	/* Written by the thread until DONE, by the loop after. */
 	int rc;
 	const char *reason;
-	char complaint[200];
+	char complaint[400];
 };
 
 static void dial_destroy(struct dial *d)
@@ -63,14 +63,14 @@ static void dial_destroy(struct dial *d)
 	free(d);
 }
 
-/* Keeps the first complaint: what follows it is its consequence. Called by whoever has the handle.
- */
+/* Called by whoever has the handle. What does not fit is the consequence of what came first. */
 static void on_log(struct mosquitto *mosq, void *object, int level, const char *text)
 {
 	struct dial *d = object;
+	size_t used = strlen(d->complaint);
 
-	if (level == MOSQ_LOG_ERR && !d->complaint[0])
-		snprintf(d->complaint, sizeof(d->complaint), "%s", text);
+	if (level == MOSQ_LOG_ERR)
+		snprintf(d->complaint + used, sizeof(d->complaint) - used, "%s\n", text);
 }
 
 /* Without this OpenSSL would ask for a passphrase on the terminal, and wait. */

@@ -61,6 +61,7 @@ const char *mqtt_words_reason(uint8_t code)
 
 static const char *tls_words(const char *complaint)
 {
+	/* The first that is found counts: what OpenSSL says before what the library makes of it. */
 	static const struct {
 		const char *sign, *words;
 	} table[] = {
@@ -76,10 +77,10 @@ static const char *tls_words(const char *complaint)
 		{"alert handshake failure",
 		 "refused: no common way to encrypt, or no client certificate"},
 		{"wrong version number", "no TLS at this port"},
+		{"key values mismatch", "certificate and key do not belong together"},
 		{"Unable to load CA", "CA file not usable"},
 		{"Unable to load client certificate", "certificate file not usable"},
 		{"Unable to load client key", "key file not usable"},
-		{"inconsistent", "certificate and key do not belong together"},
 		{"unexpected eof", "closed by the broker during TLS"},
 	};
 

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * agent/link/mqtt when the way to the broker fails: refused, silent, not to be resolved. In each the loop goes on (its largest gap is printed), the reason is in words, and when the
+ * trouble is over the client is online again.
+ */
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+
+#include "mqtt-client.h"
+
+/* A listener whose backlog is full: the kernel drops every SYN, connect(2) hangs. */
+static uint16_t full_listener(struct test *t)
+{
+	uint16_t port = silent_listener(t, 0);
+
+	for (unsigned i = 0; i < 3; i++)
+		t->fds[t->n_fds++] = fixture_connect(port, SOCK_NONBLOCK);
+	usleep(20000);
+	return port;
+}
+
+static void a_broker_that_refuses_is_tried_until_it_is_there(void **state)
+{
+	struct test *t = *state;
+	struct mqtt_stats stats;
+
+	t->broker.port = fixture_free_port();
+	client_init(&t->a, t->event, "a", t->broker.port);
+	start_and_fail(t, "refused: nobody listens there");
+	assert_true(fixture_until(t->event, 5000, t->a.failed >= 4));
+	mqtt_stats(t->a.mqtt, &stats);
+	assert_int_equal(stats.failures, t->a.failed);
+	assert_non_null(strstr(stats.last_error, ": refused: nobody listens there"));
+	fixture_gap_end(&t->gap, "broker refuses");
+	fixture_broker_start(&t->broker, NULL);
+	client_wait_online(&t->a);
+}
+
+static void a_broker_that_never_answers_is_left(void **state)
+{
+	struct test *t = *state;
+
+	client_init(&t->a, t->event, "a", silent_listener(t, 16));
+	t->a.options.connect_timeout_ms = 300;
+	start_and_fail(t, "timed out: connected, but the broker does not answer");
+	assert_true(fixture_until(t->event, 5000, t->a.failed >= 3));
+	fixture_gap_end(&t->gap, "broker never answers");
+}
+
+static void a_connect_that_hangs_is_given_up_and_the_next_broker_taken(void **state)
+{
+	struct test *t = *state;
+	struct mqtt_stats stats;
+
+	fixture_broker_start(&t->broker, NULL);
+	client_init(&t->a, t->event, "a", full_listener(t));
+	t->a.brokers[1] = (struct mqtt_broker){.host = "127.0.0.1", .port = t->broker.port};
+	t->a.options.n_brokers = 2;
+	t->a.options.connect_timeout_ms = 300;
+	start_and_fail(t, "timed out: no answer from resolver or broker");
+	client_wait_online(&t->a);
+	assert_int_equal(t->a.broker, 1);
+	mqtt_stats(t->a.mqtt, &stats);
+	assert_int_equal(stats.hanging, 1);
+	fixture_gap_end(&t->gap, "connect hangs");
+	/* Freed while the thread hangs: the thread looks after itself. */
+}
+
+static void attempts_that_hang_are_bounded(void **state)
+{
+	struct test *t = *state;
+	struct mqtt_stats stats;
+
+	client_init(&t->a, t->event, "a", full_listener(t));
+	t->a.options.connect_timeout_ms = 100;
+	start_and_fail(t, "timed out: no answer from resolver or broker");
+	assert_true(fixture_until(t->event, 10000, t->a.failed >= 6));
+	mqtt_stats(t->a.mqtt, &stats);
+	assert_int_equal(stats.hanging, 2);
+	assert_string_equal(t->a.failed_reason, "timed out: earlier attempts still hang");
+	fixture_gap_end(&t->gap, "many connects hang");
+
+	/* The listener goes away: the threads end, their handles are reaped, and it goes on. */
+	for (unsigned i = 0; i < t->n_fds; i++)
+		close(t->fds[i]);
+	t->n_fds = 0;
+	assert_true(fixture_until(t->event, 15000,
+				  (mqtt_stats(t->a.mqtt, &stats), stats.hanging == 0)));
+}
+
+static void a_name_that_does_not_exist_is_reported(void **state)
+{
+	struct test *t = *state;
+
+	client_init(&t->a, t->event, "a", 1883);
+	t->a.brokers[0].host = "no-such-host.invalid";
+	t->a.options.connect_timeout_ms = 60000;
+	start_and_fail(t, "name not resolved");
+	fixture_turn(t->event, 100);
+	fixture_gap_end(&t->gap, "name not resolved");
+}
+
+/* A resolver of our own that swallows every question, in namespaces of our own. 0, or -errno. */
+static int swallow_questions(const char *dir)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET,
+				.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+				.sin_port = htons(53)};
+	struct ifreq up = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+	char path[128];
+	int fd;
+
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET) < 0)
+		return -errno;
+	snprintf(path, sizeof(path), "%s/resolv.conf", dir);
+	fd = socket(AF_INET, SOCK_DGRAM, 0); /* stays open over exec */
+	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &up) < 0 ||
+	    bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
+	    mount(path, "/etc/resolv.conf", NULL, MS_BIND, NULL) < 0)
+		return -errno;
+	return 0;
+}
+
+/* Alone in the process that a_resolver_that_stalls... starts with such a resolver. */
+static void with_a_resolver_that_stalls(void **state)
+{
+	struct test *t = *state;
+	struct mqtt_stats stats;
+
+	client_init(&t->a, t->event, "a", 1883);
+	t->a.brokers[0].host = "broker.example";
+	t->a.options.connect_timeout_ms = 300;
+	start_and_fail(t, "timed out: no answer from resolver or broker");
+	fixture_turn(t->event, 500);
+	mqtt_stats(t->a.mqtt, &stats);
+	assert_in_range(stats.hanging, 1, 2);
+	fixture_gap_end(&t->gap, "resolver stalls");
+}
+
+static void a_resolver_that_stalls_does_not_stall_the_loop(void **state)
+{
+	struct test *t = *state;
+	int status;
+	pid_t pid;
+
+	fixture_write(t->dir, "resolv.conf",
+		      "nameserver 127.0.0.1\noptions timeout:5 attempts:2\n");
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		if (swallow_questions(t->dir) < 0)
+			_exit(77);
+		execl("/proc/self/exe", "test-mqtt-trouble", "resolver", NULL);
+		_exit(126);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77) {
+		print_message("no namespaces allowed here: the stalled resolver was not tried\n");
+		skip();
+	}
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void a_wrong_password_is_refused_and_a_right_one_picked_up(void **state)
+{
+	struct test *t = *state;
+	char more[256], password[128];
+
+	fixture_shell(t->dir, "mosquitto_passwd -b -c users gateway secret && chmod 600 users");
+	snprintf(more, sizeof(more), "allow_anonymous false\npassword_file %s/users\n", t->dir);
+	fixture_write(t->dir, "password", "wrong\n");
+	fixture_broker_start(&t->broker, more);
+	client_init(&t->a, t->event, "a", t->broker.port);
+	t->a.brokers[0].user = "gateway";
+	t->a.brokers[0].password_file = in_dir(t, "password", password);
+	start_and_fail(t, "refused: not authorized");
+	fixture_write(t->dir, "password", "secret\n");
+	client_wait_online(&t->a);
+}
+
+static void a_less_preferred_broker_serves_until_the_first_is_back(void **state)
+{
+	struct test *t = *state;
+
+	t->broker.port = fixture_free_port();
+	fixture_broker_start(&t->second, NULL);
+	client_init(&t->a, t->event, "a", t->broker.port);
+	t->a.brokers[1] = (struct mqtt_broker){.host = "127.0.0.1", .port = t->second.port};
+	t->a.options.n_brokers = 2;
+	t->a.options.preferred_retry_s = 1;
+	client_start(&t->a);
+	client_wait_online(&t->a);
+	assert_int_equal(t->a.broker, 1);
+	assert_int_equal(t->a.failed_broker, 0);
+	client_subscribe(&t->a, "x", 0);
+	assert_true(fixture_until(t->event, 5000, t->a.failed >= 3)); /* tried beside it, in vain */
+	assert_int_equal(t->a.offline, 0);
+	fixture_broker_start(&t->broker, NULL);
+	assert_true(fixture_until(t->event, 5000, t->a.online == 2 && t->a.subscribed == 2));
+	assert_int_equal(t->a.broker, 0);
+	assert_string_equal(t->a.offline_reason, "a preferred broker answers again");
+	assert_int_equal(client_publish(&t->a, "x", "here", 1), 0);
+	assert_true(fixture_until(t->event, 5000, t->a.n_heard == 1 && t->a.n_acked == 1));
+	fixture_broker_kill(&t->broker);
+	assert_true(fixture_until(t->event, 5000, t->a.online == 3));
+	assert_int_equal(t->a.broker, 1);
+}
+
+static void what_the_broker_says_is_put_into_words(void **state)
+{
+	struct test *t = *state;
+	static const uint8_t taken_over[] = {0x20, 3, 0, 0, 0, 0xe0, 1, 0x8e};
+	static const uint8_t banned[] = {0x20, 3, 0, 0x8a, 0};
+	static const uint8_t old[] = {0x20, 2, 0, 1};
+	struct fake fake = {.answer = taken_over, .len = sizeof(taken_over)};
+
+	client_init(&t->a, t->event, "a", fake_broker(t, &fake));
+	client_start(&t->a);
+	assert_true(fixture_until(t->event, 5000, t->a.offline >= 1));
+	assert_string_equal(t->a.offline_reason,
+			    "session taken over: another client uses the same client id");
+	fake.answer = banned;
+	fake.len = sizeof(banned);
+	assert_true(fixture_until(t->event, 5000, t->a.failed >= 1));
+	assert_string_equal(t->a.failed_reason, "refused: banned");
+	fake.answer = old;
+	fake.len = sizeof(old);
+	t->a.failed = 0;
+	assert_true(fixture_until(t->event, 5000, t->a.failed >= 2));
+	assert_string_equal(t->a.failed_reason, "refused: the broker does not speak MQTT 5");
+}
+
+static void rubbish_from_a_broker_ends_the_connection(void **state)
+{
+	struct test *t = *state;
+	static const uint8_t rubbish[] = {0x20, 3,    0,    0,	  0,	0x30, 0xff,
+					  0xff, 0xff, 0xff, 0xff, 0xff, 0,    0};
+	struct fake fake = {.answer = rubbish, .len = sizeof(rubbish)};
+
+	client_init(&t->a, t->event, "a", fake_broker(t, &fake));
+	client_start(&t->a);
+	assert_true(fixture_until(t->event, 5000, t->a.offline >= 3));
+	assert_int_equal(t->a.n_heard, 0);
+}
+
+static void it_can_be_freed_at_any_moment(void **state)
+{
+	struct test *t = *state;
+
+	fixture_broker_start(&t->broker, NULL);
+	for (unsigned us = 0; us < 4000; us += 100) {
+		client_init(&t->a, t->event, "a", t->broker.port);
+		client_start(&t->a);
+		for (uint64_t end = us; end > 0; end -= 100)
+			sd_event_run(t->event, 100);
+		client_free(&t->a);
+	}
+	client_connect(&t->b, t->event, "b", t->broker.port);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_broker_that_refuses_is_tried_until_it_is_there),
+		TEST(a_broker_that_never_answers_is_left),
+		TEST(a_connect_that_hangs_is_given_up_and_the_next_broker_taken),
+		TEST(attempts_that_hang_are_bounded),
+		TEST(a_name_that_does_not_exist_is_reported),
+		TEST(a_resolver_that_stalls_does_not_stall_the_loop),
+		TEST(a_wrong_password_is_refused_and_a_right_one_picked_up),
+		TEST(a_less_preferred_broker_serves_until_the_first_is_back),
+		TEST(what_the_broker_says_is_put_into_words),
+		TEST(rubbish_from_a_broker_ends_the_connection),
+		TEST(it_can_be_freed_at_any_moment),
+	};
+
+	const struct CMUnitTest resolver[] = {
+		TEST(with_a_resolver_that_stalls),
+	};
+
+	if (argc == 2 && strcmp(argv[1], "resolver") == 0)
+		return cmocka_run_group_tests(resolver, NULL, NULL);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
