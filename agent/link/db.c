@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * SQLite: opening and checking the file, statements, transactions. See db.h.
- *
- * What SQLite would forgive, this does not: an empty file is no empty database, and a write-ahead
- * log without its file is no fresh start.
  */
 #include "link/db.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
+
+#include "link/db-file.h"
+
+#define WAL_PAGES_MAX 256 /* 1 MiB: then it goes into the file */
 
 struct db {
 	sqlite3 *handle;
@@ -23,7 +21,7 @@ struct db {
 	bool is_new;
 	unsigned depth; /* of nested transactions */
 	bool doomed;	/* an inner one was rolled back */
-	char error[512];
+	char error[DB_WORDS_CAP];
 };
 
 static void set_error(struct db *db, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -37,31 +35,16 @@ static void set_error(struct db *db, const char *format, ...)
 	va_end(args);
 }
 
-/* errno of an open, rename or write: what a person can do about it. */
-static const char *hint(int error)
+int db_damaged(struct db *db, const char *format, ...)
 {
-	switch (error) {
-	case ENOENT:
-		return "; its folder does not exist: create it";
-	case EACCES:
-	case EPERM:
-		return "; give the folder and the file to the user that this program runs as";
-	case ENOTDIR:
-		return "; a part of the path is not a folder: correct the path";
-	case ENOSPC:
-	case EDQUOT:
-		return "; make room on that file system";
-	case EROFS:
-		return "; mount that file system writable";
-	default:
-		return "";
-	}
-}
+	char what[256];
+	va_list args;
 
-static int fail_errno(struct db *db, const char *what, int error)
-{
-	set_error(db, "%s: %s: %s%s", db->path, what, strerror(error), hint(error));
-	return -error;
+	va_start(args, format);
+	vsnprintf(what, sizeof(what), format, args);
+	va_end(args);
+	set_error(db, "%s: the file is damaged: %s", db->path, what);
+	return -EBADMSG;
 }
 
 static int from_system(int error, int otherwise)
@@ -135,7 +118,7 @@ static int fail(struct db *db, int code)
 	if (r == -ENOSPC)
 		system = ENOSPC;
 	set_error(db, "%s: %s%s%s%s", db->path, sqlite3_errmsg(db->handle), system ? ": " : "",
-		  system ? strerror(system) : "", system ? hint(system) : "");
+		  system ? strerror(system) : "", system ? db_file_hint(system) : "");
 	return r;
 }
 
@@ -405,28 +388,6 @@ int db_used(struct db *db, uint64_t *ret)
 /* --- opening -----------------------------------------------------------------------------------
  */
 
-static int sync_folder(const char *path)
-{
-	cleanup(freep) char *folder = strdup(path);
-	char *slash;
-	int fd, r = 0;
-
-	if (!folder)
-		return -ENOMEM;
-	slash = strrchr(folder, '/');
-	if (slash == folder)
-		slash++; /* the root itself */
-	if (slash)
-		*slash = '\0';
-	fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (fsync(fd) < 0)
-		r = -errno;
-	close(fd);
-	return r;
-}
-
 static int check_integrity(struct db *db)
 {
 	cleanup(db_end) struct db_query q = db_query(db, "PRAGMA quick_check(1)");
@@ -436,8 +397,7 @@ static int check_integrity(struct db *db)
 		return r;
 	if (r > 0 && strcmp(db_text(&q, 0), "ok") == 0)
 		return 0;
-	set_error(db, "%s: the file is damaged: %s", db->path, db_text(&q, 0));
-	return -EBADMSG;
+	return db_damaged(db, "%s", db_text(&q, 0));
 }
 
 static int check_identity(struct db *db, const struct db_options *options, int64_t *ret_version)
@@ -490,6 +450,17 @@ static int migrate(struct db *db, const struct db_options *options, size_t from)
 	return 0;
 }
 
+/*
+ * A write-ahead log that was moved into the file but kept is a danger: damage in its middle makes
+ * SQLite lay older pages over newer ones. So it is emptied whenever it was moved.
+ */
+static int on_commit(void *user, sqlite3 *handle, const char *name, int pages)
+{
+	if (pages >= WAL_PAGES_MAX) /* a failure is no loss: the next commit tries again */
+		sqlite3_wal_checkpoint_v2(handle, name, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+	return SQLITE_OK;
+}
+
 static int connect_to(struct db *db, const char *path, const struct db_options *options)
 {
 	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
@@ -509,6 +480,8 @@ static int connect_to(struct db *db, const char *path, const struct db_options *
 	if (r == 0)
 		r = db_exec(db, "PRAGMA cell_size_check=ON; PRAGMA foreign_keys=ON;"
 				"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL");
+	if (options->exclusive) /* others would be in the way: SQLite's own ways there */
+		sqlite3_wal_hook(db->handle, on_commit, NULL);
 	return r;
 }
 
@@ -517,16 +490,10 @@ static int create(struct db *db, const struct db_options *options)
 {
 	cleanup(freep) char *temporary = NULL;
 	char identity[64];
-	int fd, r;
+	int r = db_file_temporary(options->path, &temporary, db->error);
 
-	if (asprintf(&temporary, "%s.XXXXXX", options->path) < 0) {
-		temporary = NULL;
-		return -ENOMEM;
-	}
-	fd = mkostemp(temporary, O_CLOEXEC); /* mode 0600 */
-	if (fd < 0)
-		return fail_errno(db, "cannot create the file", errno);
-	close(fd);
+	if (r < 0)
+		return r;
 	snprintf(identity, sizeof(identity), "PRAGMA application_id=%ld",
 		 (long)options->application_id);
 	r = connect_to(db, temporary, options);
@@ -534,56 +501,25 @@ static int create(struct db *db, const struct db_options *options)
 		r = db_exec(db, identity);
 	if (r == 0)
 		r = migrate(db, options, 0);
+	if (r == 0 && options->init)
+		r = options->init(db, options->user);
 	if (r == 0)
 		r = db_checkpoint(db);
 	sqlite3_close_v2(db->handle); /* the last one: takes the write-ahead log away */
 	db->handle = NULL;
-	/* link, not rename: if another process made the file meanwhile, that one counts */
-	if (r == 0 && link(temporary, options->path) == 0)
-		db->is_new = true;
-	else if (r == 0 && errno != EEXIST)
-		r = fail_errno(db, "cannot name the file", errno);
-	unlink(temporary);
-	if (r == 0)
-		r = sync_folder(options->path);
-	return r < 0 && !db->error[0] ? fail_errno(db, "cannot sync the folder", -r) : r;
-}
-
-/* 0: there; 1: to be made. */
-static int look(struct db *db)
-{
-	cleanup(freep) char *wal = NULL;
-	struct stat st;
-
-	if (stat(db->path, &st) == 0) {
-		if (!S_ISREG(st.st_mode)) {
-			set_error(db, "%s: is not a file", db->path);
-			return -EBADMSG;
-		}
-		if (st.st_size == 0) {
-			set_error(db, "%s: the file is damaged: it is empty", db->path);
-			return -EBADMSG;
-		}
-		return 0;
+	if (r < 0) {
+		unlink(temporary);
+		return r;
 	}
-	if (errno != ENOENT)
-		return fail_errno(db, "cannot look at the file", errno);
-	if (asprintf(&wal, "%s-wal", db->path) < 0) {
-		wal = NULL;
-		return -ENOMEM;
-	}
-	if (stat(wal, &st) == 0 && st.st_size > 0) {
-		set_error(db, "%s: the file is missing, but its write-ahead log is there: damaged",
-			  db->path);
-		return -EBADMSG;
-	}
-	return 1;
+	r = db_file_name(temporary, options->path, db->error);
+	db->is_new = r == 0;
+	return r < 0 ? r : 0;
 }
 
 static int open_checked(struct db *db, const struct db_options *options)
 {
 	int64_t version = 0;
-	int r = look(db);
+	int r = db_file_look(db->path, db->error);
 
 	if (r > 0)
 		r = create(db, options);

@@ -21,6 +21,10 @@ struct db_options {
 	 * Append only: what was released never changes. */
 	const char *const *migrations;
 	size_t nmigrations;
+	/* What a new file holds from the start: called once, after the migrations, before the file
+	 * has its name. May be NULL. */
+	int (*init)(struct db *db, void *user);
+	void *user;
 	bool exclusive;	  /* hold the file against every other process until closed */
 	unsigned busy_ms; /* not exclusive: how long a write waits for another process; blocks */
 	char *error;	  /* may be NULL: where the words go when db_open fails */
@@ -36,6 +40,8 @@ void db_close(struct db *db);
 void db_closep(struct db **db);
 /* Why the last call failed, in words; "" before the first failure. */
 const char *db_error(const struct db *db);
+/* For content that is wrong though SQLite read it: keeps the words for db_error. -EBADMSG. */
+int db_damaged(struct db *db, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* true: db_open made the file. */
 bool db_is_new(const struct db *db);
 

@@ -4,11 +4,18 @@
  * What a gateway must not forget, in SQLite (WAL, synchronous=FULL): every put is on disk (fsync)
  * when it returns. Blocking is the one exception to "nothing blocks the loop".
  *
- * 0 or more: success. -ENOENT: no such row. -EBADMSG: the file is damaged or not ours (never read
- * as "empty"). -ENOSPC, -EIO, -EROFS, -EACCES as the disk says. store_error has the words.
+ * 0 or more: success. -ENOENT: no such row (from store_open: no such folder). -EBADMSG: the file is
+ * damaged or not ours (never read as "empty"). -EBUSY: another agent holds it. -ENOSPC, -EIO,
+ * -EROFS, -EACCES as the disk says. store_error has the words.
  *
- * The file is checked when opened (application id, schema version, quick_check); each row that
- * matters carries a checksum over its content, and is refused when it does not fit.
+ * The file is checked when opened (application id, schema version, quick_check); each row carries a
+ * checksum over its key and content, and is refused when it does not fit. What must not go missing
+ * is counted besides: a hash over all documents and values, and the numbers of authorizations and
+ * events. So a damaged file tells, and never just holds less. What this cannot see is a whole file
+ * put back from an older copy; the city can, by the events' chain and by what state says is held.
+ *
+ * A damaged file stays where it is, for whoever looks into it; the way on is to take it away. The
+ * next start has a new stream, and no list: nothing opens until the city has sent one.
  */
 #include "core/token.h"
 
@@ -19,6 +26,8 @@ struct store_options {
 	uint64_t event_bytes_max; /* of kept events; beyond it the oldest acknowledged go first,
 				     then the oldest */
 	uint64_t event_keep_s;	  /* how long acknowledged events stay, 14 days by default */
+	char *error;		  /* may be NULL: where the words go when store_open fails */
+	size_t error_cap;
 };
 
 /* Creates the file (mode 0600) with a new stream id if there is none. */
@@ -27,14 +36,15 @@ void store_close(struct store *store);
 void store_closep(struct store **store);
 const char *store_error(const struct store *store);
 
-/* Small values: "floor", "reader" (seed), ... -ENOENT if missing. */
+/* Small values: "floor", "reader" (seed), ... -ENOENT if missing; -ENOSPC if cap is too small.
+ * "stream", "head" and "manifest" are the store's own: -EINVAL. */
 int store_put_value(struct store *store, const char *key, struct span value);
 int store_get_value(struct store *store, const char *key, void *ret, size_t cap, size_t *ret_len);
 /* The random id of this store's event stream, hex. */
 const char *store_stream(const struct store *store);
 
-/* --- documents ----------------------------------------------------------------------------------
- */
+/* --- documents --- */
+
 /* slot: "keys/<root kid>", "policy", "list/<name>", "pending/<topic>", "reader/<lock>". order: the
  * sequence in which store_each_document gives them back (keys before what they name). */
 int store_put_document(struct store *store, const char *slot, int order, struct span document,
@@ -42,11 +52,12 @@ int store_put_document(struct store *store, const char *slot, int order, struct 
 int store_delete_document(struct store *store, const char *slot);
 typedef int (*store_document_fn)(const char *slot, struct span document, struct span under,
 				 void *user); /* < 0 ends it */
-/* -EBADMSG if any row is damaged (after the sound ones were given). */
+/* -EBADMSG if any row is damaged or missing (after the sound ones were given). fn must not change
+ * the store. */
 int store_each_document(struct store *store, store_document_fn fn, void *user);
 
-/* --- authorizations: at most once
- * ------------------------------------------------------------------ */
+/* --- authorizations: at most once --- */
+
 enum store_phase {
 	STORE_ACCEPTED = 1, /* on disk before the first byte; moves at most once */
 	STORE_SENT = 2, /* the last frame may have left: never "failed" by ourselves from here on */
@@ -66,26 +77,32 @@ struct store_authorization {
 	size_t correlation_len;
 };
 
-/* The cti and the event that says so, in one transaction. -EEXIST: seen before. The event's payload
- * and number come from store_event below: event may be NULL. */
+/*
+ * The cti and the event that says so, in one transaction. -EEXIST: seen before (nothing is
+ * written). event: the payload, encoded with the seq and prev that store_event_next gave; it
+ * becomes the next event, with auth's correlation. NULL: none. Its time, for how long it is kept,
+ * is the latest now that store_event or store_trim was told. A refusal that is to be remembered is
+ * put with phase STORE_DONE and first "refused".
+ */
 int store_accept(struct store *store, const struct store_authorization *auth, const char *event);
-/* A refusal that must be remembered too (a refused cti is spent: "first": "refused"). */
+/* first NULL: as it is. event as above. */
 int store_phase(struct store *store, const uint8_t cti[static CTI_LEN], enum store_phase phase,
 		const char *first, const char *event);
 int store_find(struct store *store, const uint8_t cti[static CTI_LEN],
 	       struct store_authorization *ret);
-/* Those not yet STORE_DONE. */
+/* Those not yet STORE_DONE, oldest exp first. fn may change the store; < 0 ends it. -EBADMSG if any
+ * row is damaged (after the sound ones were given). */
 typedef int (*store_authorization_fn)(const struct store_authorization *auth, void *user);
 int store_each_open(struct store *store, store_authorization_fn fn, void *user);
-/* Forgets ctis whose exp is older than before (after the longest lifetime and the clock's doubts).
- */
+/* Forgets ctis whose exp is older than before (after the longest lifetime and the clock's doubts),
+ * but none accepted or sent whose outcome is open. The number forgotten. */
 int store_forget(struct store *store, uint64_t before);
 
-/* --- events: numbered, chained, kept
- * ---------------------------------------------------------------- */
+/* --- events: numbered, chained, kept --- */
+
 /* What the next event must carry. */
 int store_event_next(struct store *store, uint64_t *ret_seq, uint8_t ret_prev[static SHA256_LEN]);
-/* payload: the encoded event with exactly that seq and prev. */
+/* payload: the encoded event with exactly that seq and prev; another seq: -EINVAL. */
 int store_event(struct store *store, uint64_t seq, const char *payload, struct span correlation,
 		uint64_t now);
 struct store_row {
@@ -93,21 +110,25 @@ struct store_row {
 	struct span payload, correlation;
 	bool acked;
 };
-typedef int (*store_event_fn)(const struct store_row *row, void *user); /* > 0 stops early */
-/* From seq on (inclusive), at most limit. only_open: those without PUBACK. */
+/* > 0 stops early, < 0 too and is returned. Must not change the store. */
+typedef int (*store_event_fn)(const struct store_row *row, void *user);
+/* From seq on (inclusive), at most limit. only_open: those without PUBACK. -EBADMSG at the first
+ * damaged row, after those before it. */
 int store_each_event(struct store *store, uint64_t from, size_t limit, bool only_open,
 		     store_event_fn fn, void *user);
+/* -ENOENT: dropped meanwhile. */
 int store_acked(struct store *store, uint64_t seq);
-/* Marks as open again: from seq on; the count. */
+/* Marks as open again: from seq on; how many. */
 int64_t store_replay(struct store *store, uint64_t from);
+/* 0 where there is none; newest counts also what was dropped since. open: without PUBACK. */
 int store_event_stats(struct store *store, uint64_t *ret_oldest, uint64_t *ret_newest,
 		      uint64_t *ret_open);
 /* Drops what is acknowledged and past its time; beyond the disk bound drops more: *ret_dropped
- * counts those that had no PUBACK. */
+ * counts those that had no PUBACK (the caller makes that an event). */
 int store_trim(struct store *store, uint64_t now, uint64_t *ret_dropped);
 
-/* --- locks
- * ------------------------------------------------------------------------------------------- */
+/* --- locks --- */
+
 struct store_lock {
 	uint64_t n; /* receipts up to here are filed, without a gap */
 	bool has_challenge;
