@@ -216,7 +216,7 @@ bool since_parse(struct span value, uint64_t *ret_n)
 		return false;
 	n = cbor_uint(&r);
 	cbor_leave(&r);
-	if (!cbor_done(&r))
+	if (!cbor_done(&r) || n > INT64_MAX)
 		return false;
 	*ret_n = n;
 	return true;

@@ -92,7 +92,7 @@ struct lock_state {
 };
 int lock_state_parse(struct span value, struct lock_state *ret);
 int lock_state_encode(const struct lock_state *state, uint8_t *ret, size_t cap);
-/* {"since": n} */
+/* {"since": n}, n at most 2^63-1 and nothing beside it */
 int since_encode(uint64_t n, uint8_t *ret, size_t cap);
 bool since_parse(struct span value, uint64_t *ret_n);
 /* The advert's service data, 8 bytes: profile, flags (bit 0 unowned, bit 1 attention), random,
