@@ -112,7 +112,10 @@ static int swallow_questions(const char *dir)
 	char path[128];
 	int fd;
 
-	if (unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET) < 0)
+	if (unshare(CLONE_NEWNS | CLONE_NEWNET) < 0 &&
+	    unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET) < 0)
+		return -errno;
+	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return -errno;
 	snprintf(path, sizeof(path), "%s/resolv.conf", dir);
 	fd = socket(AF_INET, SOCK_DGRAM, 0); /* stays open over exec */
