@@ -8,6 +8,7 @@
 struct key_seen {
 	enum cbor_major major;
 	uint64_t number; /* an integer's argument; a text's length */
+	uint64_t lead;	 /* a text's first bytes: most keys differ here, without a memcmp */
 	const uint8_t *text;
 };
 
@@ -69,7 +70,8 @@ static bool key_new(struct check *c, const struct level *level, const struct key
 	for (unsigned i = level->first; i < c->nkeys; i++) {
 		const struct key_seen *other = &c->keys[i];
 
-		if (other->major != key->major || other->number != key->number)
+		if (other->number != key->number || other->lead != key->lead ||
+		    other->major != key->major)
 			continue;
 		if (key->major != CBOR_MAJOR_TEXT || span_equal(span_of(other->text, other->number),
 								span_of(key->text, key->number)))
@@ -105,6 +107,7 @@ static bool take_item(struct check *c, bool as_key)
 	case CBOR_MAJOR_TEXT:
 		text = cbor_head_string(&c->r, &h);
 		key.text = text.data;
+		memcpy(&key.lead, text.data, text.len < 8 ? text.len : 8);
 		if (!utf8_valid(text))
 			return false;
 		break;
