@@ -413,11 +413,14 @@ static void retry_later(struct peripheral *p)
 	sd_event_source_set_enabled(p->retry, SD_EVENT_ONESHOT);
 }
 
-static bool succeeded(sd_bus_message *reply)
+static bool succeeded(struct peripheral *p, sd_bus_message *reply)
 {
 	const sd_bus_error *e = sd_bus_message_get_error(reply);
 
-	return !e || strcmp(e->name, "org.bluez.Error.AlreadyExists") == 0;
+	if (!e || strcmp(e->name, "org.bluez.Error.AlreadyExists") == 0)
+		return true;
+	fprintf(stderr, "lock-sim: %s: %s: %s\n", p->adapter, e->name, e->message);
+	return false;
 }
 
 static int on_application(sd_bus_message *reply, void *user, sd_bus_error *error)
@@ -425,7 +428,7 @@ static int on_application(sd_bus_message *reply, void *user, sd_bus_error *error
 	struct peripheral *p = user;
 
 	p->application_pending = false;
-	p->has_application = succeeded(reply);
+	p->has_application = succeeded(p, reply);
 	if (p->has_application)
 		try_register(p);
 	else
@@ -438,11 +441,11 @@ static int on_advertised(sd_bus_message *reply, void *user, sd_bus_error *error)
 	struct peripheral *p = user;
 
 	p->advert_pending = false;
-	if (succeeded(reply))
+	if (succeeded(p, reply))
 		p->has_adverts++;
 	if (p->has_adverts >= p->adverts)
 		return 0;
-	if (succeeded(reply))
+	if (succeeded(p, reply))
 		try_register(p);
 	else
 		retry_later(p);
