@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ATT over a link: requests one at a time per direction, commands and notifications as they come, all
+ * in order. A request that is not answered in 30 s ends the bearer, while the link stays.
+ */
+#include "sim/radio.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static void op_start(struct op *op);
+
+static bool is_request(const struct op *op)
+{
+	return op->kind == OP_READ || op->kind == OP_WRITE || op->kind == OP_CCC;
+}
+
+static struct range latency_of(const struct op *op)
+{
+	const struct settings *s = &op->link->radio->set;
+
+	switch (op->kind) {
+	case OP_READ:
+		return s->read;
+	case OP_COMMAND:
+		return s->command;
+	case OP_NOTIFY:
+		return s->notify;
+	case OP_WRITE:
+	case OP_CCC:
+		break;
+	}
+	return s->write;
+}
+
+/* Lost packets are sent again by the link layer: late, never missing. */
+static uint64_t retries(struct link *l)
+{
+	struct radio *r = l->radio;
+	uint32_t percent = (uint32_t)(link_board(l, 0)->loss + link_board(l, 1)->loss);
+	uint64_t wait = 0;
+
+	for (int i = 0; i < 100 && radio_random(r, 100) < percent; i++)
+		wait += r->set.retransmit_ms * 1000ULL;
+	return wait;
+}
+
+/* When a packet of `len` bytes that leaves now by `side` arrives: after the one before it. */
+static uint64_t arrival(struct link *l, int side, uint64_t earliest, size_t len)
+{
+	const struct settings *s = &l->radio->set;
+	uint64_t after = l->busy[side] + s->packet_us + len * s->byte_ns / 1000;
+	uint64_t at = (earliest > after ? earliest : after) + retries(l);
+
+	l->busy[side] = at;
+	return at;
+}
+
+static int at_time(struct op *op, uint64_t when, sd_event_time_handler_t fn)
+{
+	op->timer = sd_event_source_disable_unref(op->timer);
+	return sd_event_add_time(op->link->radio->event, &op->timer, CLOCK_MONOTONIC, when, 1, fn,
+				 op);
+}
+
+static bool dead_air(struct link *l)
+{
+	return link_board(l, 0)->silent || link_board(l, 1)->silent || link_board(l, 0)->away ||
+	       link_board(l, 1)->away;
+}
+
+static void op_free(struct op *op)
+{
+	TAILQ_REMOVE(&op->link->flying, op, entry);
+	if (op->chr)
+		TAILQ_REMOVE(&op->chr->asked, op, asked);
+	sd_event_source_disable_unref(op->timer);
+	sd_event_source_disable_unref(op->deadline);
+	sd_event_source_disable_unref(op->app_deadline);
+	sd_bus_slot_unref(op->call);
+	free(op);
+}
+
+static void next_request(struct link *l, int side)
+{
+	struct op *op = TAILQ_FIRST(&l->queue[side]);
+
+	if (!op || l->current[side])
+		return;
+	TAILQ_REMOVE(&l->queue[side], op, entry);
+	TAILQ_INSERT_TAIL(&l->flying, op, entry);
+	l->current[side] = op;
+	op_start(op);
+}
+
+static void op_finish(struct op *op)
+{
+	struct link *l = op->link;
+	int side = op->side;
+
+	if (l->current[side] == op)
+		l->current[side] = NULL;
+	if (op->done)
+		op->done(op, op->user);
+	op_free(op);
+	next_request(l, side);
+}
+
+static int on_finish(sd_event_source *s, uint64_t usec, void *user)
+{
+	struct op *op = user;
+
+	if (dead_air(op->link))
+		return 0; /* the deadline finds it */
+	link_board(op->link, op->side)->stats.received += op->kind == OP_READ ? op->len : 0;
+	op_finish(op);
+	return 0;
+}
+
+/* The bearer is closed: nothing more comes or goes for this end, though the link stands. */
+static int on_deadline(sd_event_source *s, uint64_t usec, void *user)
+{
+	struct op *op = user, *other;
+	struct link *l = op->link;
+	int side = op->side;
+
+	l->dead[side] = true;
+	while ((other = TAILQ_FIRST(&l->queue[side]))) {
+		TAILQ_REMOVE(&l->queue[side], other, entry);
+		TAILQ_INSERT_TAIL(&l->flying, other, entry);
+		other->ecode = ATT_UNLIKELY;
+		op_finish(other);
+	}
+	op->ecode = ATT_UNLIKELY;
+	op->len = 0;
+	op_finish(op);
+	return 0;
+}
+
+static int on_arrive(sd_event_source *s, uint64_t usec, void *user)
+{
+	struct op *op = user;
+	struct link *l = op->link;
+	struct device *to = l->end[!op->side];
+
+	if (dead_air(l)) {
+		if (!is_request(op))
+			op_finish(op);
+		return 0;
+	}
+	link_board(l, !op->side)->stats.received += op->len;
+	if (op->kind == OP_NOTIFY) {
+		if (!l->dead[!op->side])
+			client_notified(to, op->handle, op->data, op->len);
+		op_finish(op);
+		return 0;
+	}
+	server_handle(op);
+	return 0;
+}
+
+static void count(struct op *op)
+{
+	struct stats *s = &link_board(op->link, op->side)->stats;
+
+	s->reads += op->kind == OP_READ;
+	s->writes += op->kind == OP_WRITE;
+	s->commands += op->kind == OP_COMMAND;
+	s->notifications += op->kind == OP_NOTIFY;
+	s->sent += op->len;
+}
+
+static void op_start(struct op *op)
+{
+	struct link *l = op->link;
+	struct radio *r = l->radio;
+	uint64_t wait = radio_draw(r, latency_of(op));
+
+	op->started = radio_now(r);
+	count(op);
+	if (is_request(op)) {
+		radio_after(r, r->set.att_timeout_ms * 1000ULL, on_deadline, op, &op->deadline);
+		wait /= 2; /* the way there; the answer takes the other half */
+	}
+	at_time(op, arrival(l, op->side, op->started + wait, op->len), on_arrive);
+}
+
+void att_answer(struct op *op, int ecode, const void *data, size_t len)
+{
+	struct link *l = op->link;
+	struct radio *r = l->radio;
+	uint64_t half = radio_draw(r, latency_of(op)) / 2, now = radio_now(r);
+	uint64_t due = op->started + 2 * half, least = now + half / 4;
+
+	if (op->answered)
+		return;
+	op->answered = true;
+	op->app_deadline = sd_event_source_disable_unref(op->app_deadline);
+	op->call = sd_bus_slot_unref(op->call);
+	if (op->chr) {
+		TAILQ_REMOVE(&op->chr->asked, op, asked);
+		op->chr = NULL;
+	}
+	if (!is_request(op)) {
+		op_finish(op);
+		return;
+	}
+	op->ecode = ecode;
+	op->len = len > sizeof(op->data) ? sizeof(op->data) : len;
+	if (op->len)
+		memmove(op->data, data, op->len);
+	at_time(op, arrival(l, !op->side, due > least ? due : least, op->len), on_finish);
+}
+
+int att_submit(struct link *l, int side, enum op_kind kind, uint16_t handle, uint16_t offset,
+	       const void *data, size_t len, void (*done)(struct op *, void *), void *user,
+	       struct op **ret)
+{
+	struct op *op;
+
+	if (!l || l->dead[side])
+		return -ENOTCONN;
+	if (len > RADIO_VALUE)
+		return -EMSGSIZE;
+	op = calloc(1, sizeof(*op));
+	if (!op)
+		return -ENOMEM;
+	op->link = l;
+	op->side = side;
+	op->kind = kind;
+	op->handle = handle;
+	op->offset = offset;
+	op->len = len;
+	if (len)
+		memcpy(op->data, data, len);
+	op->done = done;
+	op->user = user;
+	if (ret)
+		*ret = op;
+	if (is_request(op)) {
+		TAILQ_INSERT_TAIL(&l->queue[side], op, entry);
+		next_request(l, side);
+	} else {
+		TAILQ_INSERT_TAIL(&l->flying, op, entry);
+		op_start(op);
+	}
+	return 0;
+}
+
+void att_forget(struct op *op)
+{
+	if (op)
+		op->done = NULL;
+}
+
+/* Pending requests fail as the daemon lets them fail: "unlikely error". */
+void att_link_gone(struct link *l)
+{
+	struct op *op;
+
+	for (int i = 0; i < 2; i++)
+		TAILQ_CONCAT(&l->flying, &l->queue[i], entry);
+	while ((op = TAILQ_FIRST(&l->flying))) {
+		op->ecode = ATT_UNLIKELY;
+		op->len = 0;
+		if (op->done)
+			op->done(op, op->user);
+		op_free(op);
+	}
+}

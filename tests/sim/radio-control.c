@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The control socket (unix, SOCK_STREAM): one command per line, one line "ok ..." or "error ..." back.
+ *
+ *   latency NAME MIN MAX         ms; connect resolve resolve-again read write command notify
+ *                                disconnect power
+ *   set NAME VALUE               mtu interval connect-timeout temporary att-timeout app-timeout
+ *                                supervision retransmit (ms), max-links peripheral-links packet-us
+ *                                byte-ns rssi, connect-waits always-temporary (0, 1)
+ *   rssi hciN LEVEL [hciM]       how hciN is heard, by all or by hciM
+ *   interval hciN MS             of its adverts; 0: the setting
+ *   loss hciN PERCENT            adverts lost, packets late, connections failing
+ *   silent hciN on|off           radio dead, link stays (no supervision, as btvirt)
+ *   vanish hciN | appear hciN    out of range: no adverts, connects hang, links time out
+ *   scan-silent hciN on|off      scans, hears nothing, says nothing
+ *   stale hciN on|off            at its peers: ServicesResolved without its services
+ *   refuse connect hciN COUNT    the next connects to hciN fail
+ *   fail write hciN COUNT        the next writes to hciN fail with 0x0e
+ *   drop-link hciN               its links end now
+ *   power hciN on|off            as rfkill does it
+ *   adapter remove|add hciN      the radio is pulled, put in
+ *   flood DEVICES PER-SECOND     foreign devices; 0 0 ends it
+ *   restart [MS]                 the daemon is killed, and back after MS (1700)
+ *   stats                        one line of JSON: what each radio did
+ *   log FILE | log off           each value read, written, notified: usec what from to uuid hex
+ */
+#include "sim/radio.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+struct client {
+	LIST_ENTRY(client) entry;
+	struct control *control;
+	int fd;
+	sd_event_source *io;
+	size_t fill;
+	char line[512];
+};
+
+struct control {
+	struct radio *radio;
+	int fd;
+	char *path;
+	sd_event_source *io;
+	LIST_HEAD(, client) clients;
+};
+
+enum { WORDS = 5 };
+
+struct command {
+	const char *name, *second; /* second: a fixed word, or NULL */
+	int words;		   /* at least */
+	int (*run)(struct radio *r, char **w, FILE *out);
+};
+
+static int number(const char *text, long low, long high, long *ret)
+{
+	char *end;
+	long n = text ? strtol(text, &end, 10) : 0;
+
+	if (!text || end == text || *end || n < low || n > high)
+		return -EINVAL;
+	*ret = n;
+	return 0;
+}
+
+static int on_off(const char *text, bool *ret)
+{
+	if (strcmp(text, "on") != 0 && strcmp(text, "off") != 0)
+		return -EINVAL;
+	*ret = !strcmp(text, "on");
+	return 0;
+}
+
+/* --- commands -------------------------------------------------------------------------------------- */
+
+static int run_latency(struct radio *r, char **w, FILE *out)
+{
+	double min = strtod(w[2], NULL), max = strtod(w[3], NULL);
+
+	if (min < 0 || max < min || max > 600000)
+		return -EINVAL;
+	return radio_latency(r, w[1], (uint32_t)(min * 1000), (uint32_t)(max * 1000));
+}
+
+static int run_set(struct radio *r, char **w, FILE *out)
+{
+	int rc = radio_setting(r, w[1], w[2]);
+
+	advert_wake(r);
+	link_kick(r);
+	return rc;
+}
+
+static int run_rssi(struct radio *r, char **w, FILE *out)
+{
+	struct board *b = radio_board(r, w[1]), *at = w[3] ? radio_board(r, w[3]) : NULL;
+	long level;
+
+	if (!b || (w[3] && !at) || number(w[2], -126, 20, &level) < 0)
+		return -EINVAL;
+	for (size_t i = 0; i < RADIO_BOARDS; i++)
+		if (!at || at->index == (int)i)
+			b->rssi[i] = (int8_t)level;
+	return 0;
+}
+
+static int run_interval(struct radio *r, char **w, FILE *out)
+{
+	struct board *b = radio_board(r, w[1]);
+	long ms;
+
+	if (!b || number(w[2], 0, 60000, &ms) < 0)
+		return -EINVAL;
+	b->interval_ms = (uint32_t)ms;
+	return 0;
+}
+
+static int run_loss(struct radio *r, char **w, FILE *out)
+{
+	struct board *b = radio_board(r, w[1]);
+	long percent;
+
+	if (!b || number(w[2], 0, 100, &percent) < 0)
+		return -EINVAL;
+	b->loss = (int)percent;
+	return 0;
+}
+
+static int run_flag(struct radio *r, char **w, FILE *out)
+{
+	struct board *b = radio_board(r, w[1]);
+	bool *flag, on;
+
+	if (!b || on_off(w[2], &on) < 0)
+		return -EINVAL;
+	flag = !strcmp(w[0], "silent")	? &b->silent
+	       : !strcmp(w[0], "stale") ? &b->stale
+					: &b->scan_silent;
+	*flag = on;
+	link_check(r);
+	return 0;
+}
+
+static int run_range(struct radio *r, char **w, FILE *out)
+{
+	struct board *b = radio_board(r, w[1]);
+
+	if (!b)
+		return -EINVAL;
+	b->away = !strcmp(w[0], "vanish");
+	link_check(r);
+	return 0;
+}
+
+static int run_count(struct radio *r, char **w, FILE *out)
+{
+	struct board *b = radio_board(r, w[2]);
+	long n;
+
+	if (!b || number(w[3], 0, 1000000, &n) < 0)
+		return -EINVAL;
+	*(!strcmp(w[0], "refuse") ? &b->refuse : &b->fail_writes) = (int)n;
+	return 0;
+}
+
+static struct adapter *adapter_named(struct radio *r, const char *name)
+{
+	struct board *b = radio_board(r, name);
+
+	return b ? adapter_of(r, b) : NULL;
+}
+
+static int run_drop(struct radio *r, char **w, FILE *out)
+{
+	struct adapter *a = adapter_named(r, w[1]);
+
+	if (!a)
+		return -ENODEV;
+	link_drop_all(a);
+	return 0;
+}
+
+static int run_power(struct radio *r, char **w, FILE *out)
+{
+	struct adapter *a = adapter_named(r, w[1]);
+	bool on;
+
+	if (!a || on_off(w[2], &on) < 0)
+		return -EINVAL;
+	adapter_power(a, on);
+	return 0;
+}
+
+static int run_remove(struct radio *r, char **w, FILE *out)
+{
+	struct adapter *a = adapter_named(r, w[2]);
+
+	if (!a)
+		return -ENODEV;
+	a->board->present = false;
+	adapter_free(a, true);
+	return 0;
+}
+
+static int run_add(struct radio *r, char **w, FILE *out)
+{
+	struct board *b = radio_board(r, w[2]);
+	struct adapter *a;
+
+	if (!b || b->present)
+		return -EEXIST;
+	b->present = true;
+	return r->bus ? adapter_new(r, b, &a) : 0;
+}
+
+static int run_flood(struct radio *r, char **w, FILE *out)
+{
+	long size, rate;
+
+	if (number(w[1], 0, 100000, &size) < 0 || number(w[2], 0, 10000, &rate) < 0)
+		return -EINVAL;
+	r->flood_size = (uint32_t)size;
+	r->flood_rate = size ? (uint32_t)rate : 0;
+	r->flood = sd_event_source_disable_unref(r->flood);
+	advert_wake(r);
+	return 0;
+}
+
+static int run_restart(struct radio *r, char **w, FILE *out)
+{
+	long ms = 1700;
+
+	if (w[1] && number(w[1], 0, 600000, &ms) < 0)
+		return -EINVAL;
+	return radio_restart(r, (uint64_t)ms * 1000);
+}
+
+static int run_log(struct radio *r, char **w, FILE *out)
+{
+	FILE *f = NULL;
+
+	if (strcmp(w[1], "off") != 0 && !(f = fopen(w[1], "ae")))
+		return -errno;
+	if (r->log)
+		fclose(r->log);
+	r->log = f;
+	return 0;
+}
+
+static int run_stats(struct radio *r, char **w, FILE *out)
+{
+	const char *between = "";
+
+	fputs(" {", out);
+	for (size_t i = 0; i < RADIO_BOARDS; i++) {
+		struct board *b = &r->boards[i];
+		struct adapter *a = adapter_of(r, b);
+		struct stats s = b->stats;
+		struct link *l;
+
+		if (!b->present)
+			continue;
+		if (a && a->discovering)
+			s.scan_ms += (radio_now(r) - a->scan_since) / 1000;
+		TAILQ_FOREACH(l, &r->links, entry)
+		if (link_board(l, 0) == b || link_board(l, 1) == b)
+			s.connected_ms += (radio_now(r) - l->since) / 1000;
+		fprintf(out,
+			"%s\"hci%zu\":{\"adverts\":%llu,\"reports\":%llu,\"connects\":%llu,"
+			"\"refused\":%llu,"
+			"\"disconnects\":%llu,\"reads\":%llu,\"writes\":%llu,\"commands\":%llu,"
+			"\"notifications\":%llu,\"bytes_sent\":%llu,\"bytes_received\":%llu,\"scan_"
+			"ms\":%llu,"
+			"\"connected_ms\":%llu}",
+			between, i, (unsigned long long)s.adverts, (unsigned long long)s.reports,
+			(unsigned long long)s.connects, (unsigned long long)s.refused,
+			(unsigned long long)s.disconnects, (unsigned long long)s.reads,
+			(unsigned long long)s.writes, (unsigned long long)s.commands,
+			(unsigned long long)s.notifications, (unsigned long long)s.sent,
+			(unsigned long long)s.received, (unsigned long long)s.scan_ms,
+			(unsigned long long)s.connected_ms);
+		between = ",";
+	}
+	fputc('}', out);
+	return 0;
+}
+
+static const struct command commands[] = {
+	{"latency", NULL, 4, run_latency},    {"set", NULL, 3, run_set},
+	{"rssi", NULL, 3, run_rssi},	      {"interval", NULL, 3, run_interval},
+	{"loss", NULL, 3, run_loss},	      {"silent", NULL, 3, run_flag},
+	{"scan-silent", NULL, 3, run_flag},   {"stale", NULL, 3, run_flag},
+	{"vanish", NULL, 2, run_range},	      {"appear", NULL, 2, run_range},
+	{"refuse", "connect", 4, run_count},  {"fail", "write", 4, run_count},
+	{"drop-link", NULL, 2, run_drop},     {"power", NULL, 3, run_power},
+	{"adapter", "remove", 3, run_remove}, {"adapter", "add", 3, run_add},
+	{"flood", NULL, 3, run_flood},	      {"restart", NULL, 1, run_restart},
+	{"stats", NULL, 1, run_stats},	      {"log", NULL, 2, run_log},
+};
+
+static int run(struct radio *r, char *line, FILE *out)
+{
+	char *w[WORDS + 1] = {}, *save = NULL, *word = strtok_r(line, " \t\r", &save);
+	int n = 0;
+
+	for (; word && n < WORDS; word = strtok_r(NULL, " \t\r", &save))
+		w[n++] = word;
+	for (size_t i = 0; n && i < ARRAY_SIZE(commands); i++) {
+		const struct command *c = &commands[i];
+
+		if (!strcmp(c->name, w[0]) && n >= c->words &&
+		    (!c->second || !strcmp(c->second, w[1])))
+			return c->run(r, w, out);
+	}
+	return -ENOSYS;
+}
+
+/* --- the socket ------------------------------------------------------------------------------------- */
+
+static void client_free(struct client *c)
+{
+	LIST_REMOVE(c, entry);
+	sd_event_source_disable_unref(c->io);
+	close(c->fd);
+	free(c);
+}
+
+static void reply(struct client *c, char *line)
+{
+	cleanup(freep) char *text = NULL, *body = NULL;
+	size_t size;
+	FILE *out = open_memstream(&body, &size);
+	int rc, n;
+
+	if (!out)
+		return;
+	rc = run(c->control->radio, line, out);
+	bus_flush(c->control->radio);
+	fclose(out);
+	if (rc == -ENOSYS)
+		n = asprintf(&text, "error unknown command\n");
+	else if (rc < 0)
+		n = asprintf(&text, "error %s\n", strerror(-rc));
+	else
+		n = asprintf(&text, "ok%s\n", body);
+	if (n > 0)
+		send(c->fd, text, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static int on_line(sd_event_source *s, int fd, uint32_t events, void *user)
+{
+	struct client *c = user;
+	ssize_t n = recv(fd, c->line + c->fill, sizeof(c->line) - 1 - c->fill, MSG_DONTWAIT);
+	char *end;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n <= 0) {
+		client_free(c);
+		return 0;
+	}
+	c->fill += (size_t)n;
+	c->line[c->fill] = '\0';
+	while ((end = strchr(c->line, '\n'))) {
+		*end = '\0';
+		reply(c, c->line);
+		c->fill -= (size_t)(end + 1 - c->line);
+		memmove(c->line, end + 1, c->fill + 1);
+	}
+	if (c->fill == sizeof(c->line) - 1)
+		client_free(c); /* no command is that long */
+	return 0;
+}
+
+static int on_connection(sd_event_source *s, int fd, uint32_t events, void *user)
+{
+	struct control *k = user;
+	struct client *c;
+	int got = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (got < 0)
+		return 0;
+	c = calloc(1, sizeof(*c));
+	if (!c) {
+		close(got);
+		return 0;
+	}
+	c->control = k;
+	c->fd = got;
+	LIST_INSERT_HEAD(&k->clients, c, entry);
+	return sd_event_add_io(k->radio->event, &c->io, got, EPOLLIN, on_line, c);
+}
+
+int control_open(struct radio *r, const char *path)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct control *k;
+
+	if (strlen(path) >= sizeof(addr.sun_path))
+		return -ENAMETOOLONG;
+	k = calloc(1, sizeof(*k));
+	if (!k)
+		return -ENOMEM;
+	r->control = k;
+	k->radio = r;
+	k->path = strdup(path);
+	LIST_INIT(&k->clients);
+	strcpy(addr.sun_path, path);
+	unlink(path);
+	k->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (!k->path || k->fd < 0 || bind(k->fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
+	    listen(k->fd, 8) < 0)
+		return -errno;
+	return sd_event_add_io(r->event, &k->io, k->fd, EPOLLIN, on_connection, k);
+}
+
+void control_close(struct radio *r)
+{
+	struct control *k = r->control;
+	struct client *c;
+
+	if (!k)
+		return;
+	while ((c = LIST_FIRST(&k->clients)))
+		client_free(c);
+	sd_event_source_disable_unref(k->io);
+	if (k->fd >= 0)
+		close(k->fd);
+	unlink(k->path);
+	free(k->path);
+	free(k);
+	r->control = NULL;
+}
