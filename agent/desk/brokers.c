@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The set of brokers. See brokers.h. */
+#include "desk/brokers.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+
+#include "desk/registry.h"
+
+/* Names as on the command line and in the setting. */
+static const char **field(struct mqtt_broker *b, const char *name)
+{
+	if (!strcmp(name, "ca"))
+		return &b->ca_file;
+	if (!strcmp(name, "cert"))
+		return &b->cert_file;
+	if (!strcmp(name, "key"))
+		return &b->key_file;
+	if (!strcmp(name, "user"))
+		return &b->user;
+	if (!strcmp(name, "password-file"))
+		return &b->password_file;
+	return NULL;
+}
+
+static const char *const fields[] = {"ca", "cert", "key", "user", "password-file"};
+
+void brokers_deinit(struct brokers *brokers)
+{
+	for (size_t i = 0; i < brokers->n; i++) {
+		free((char *)brokers->list[i].host);
+		for (size_t k = 0; k < ARRAY_SIZE(fields); k++)
+			free((char *)*field(&brokers->list[i], fields[k]));
+	}
+	brokers->n = 0;
+}
+
+const char *brokers_add(struct brokers *brokers, const char *text)
+{
+	const char *end, *port = NULL;
+	struct mqtt_broker b = {0};
+	unsigned long value = 0;
+	char *stop;
+
+	if (brokers->n == MQTT_BROKERS_MAX)
+		return "too many brokers";
+	if (*text == '[') {
+		end = strchr(++text, ']');
+		if (!end)
+			return "a ']' is missing";
+		port = end[1] == ':' ? end + 2 : NULL;
+		if (!port && end[1])
+			return "a port stands behind a ':'";
+	} else {
+		end = strrchr(text, ':');
+		port = end ? end + 1 : NULL;
+		if (!end)
+			end = text + strlen(text);
+	}
+	if (port) {
+		value = strtoul(port, &stop, 10);
+		if (*stop || value < 1 || value > 65535)
+			return "a port is a number from 1 to 65535";
+	}
+	if (end == text)
+		return "the host is missing";
+	b.port = (uint16_t)value;
+	b.host = strndup(text, (size_t)(end - text));
+	if (!b.host)
+		return "out of memory";
+	brokers->list[brokers->n++] = b;
+	return NULL;
+}
+
+const char *brokers_set(struct brokers *brokers, const char *name, const char *value)
+{
+	const char **slot;
+
+	if (brokers->n == 0)
+		return "it belongs to the --broker before it, and there is none";
+	slot = field(&brokers->list[brokers->n - 1], name);
+	if (!slot)
+		return "no such property of a broker";
+	free((char *)*slot);
+	/* Whoever starts the program next stands in another folder. */
+	*slot = strcmp(name, "user") != 0 ? realpath(value, NULL) : strdup(value);
+	return *slot ? NULL : strerror(errno);
+}
+
+int brokers_save(struct db *db, const struct brokers *brokers)
+{
+	cleanup(freep) char *text = NULL;
+	json_t *array = json_array();
+	struct brokers copy = *brokers;
+
+	for (size_t i = 0; i < copy.n; i++) {
+		json_t *b = json_pack("{s:s, s:i}", "host", copy.list[i].host, "port",
+				      (int)copy.list[i].port);
+
+		for (size_t k = 0; k < ARRAY_SIZE(fields); k++)
+			if (*field(&copy.list[i], fields[k]))
+				json_object_set_new(b, fields[k],
+						    json_string(*field(&copy.list[i], fields[k])));
+		json_array_append_new(array, b);
+	}
+	text = json_dumps(array, JSON_COMPACT);
+	json_decref(array);
+	return text ? setting_put(db, "brokers", text) : -ENOMEM;
+}
+
+static int load_one(const json_t *json, struct mqtt_broker *ret)
+{
+	const char *host = json_string_value(json_object_get(json, "host"));
+	json_int_t port = json_integer_value(json_object_get(json, "port"));
+
+	if (!host || port < 0 || port > 65535)
+		return -EBADMSG;
+	ret->port = (uint16_t)port;
+	ret->host = strdup(host);
+	if (!ret->host)
+		return -ENOMEM;
+	for (size_t k = 0; k < ARRAY_SIZE(fields); k++) {
+		const char *value = json_string_value(json_object_get(json, fields[k]));
+
+		if (value && !(*field(ret, fields[k]) = strdup(value)))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+int brokers_load(struct db *db, struct brokers *ret)
+{
+	cleanup(brokers_deinit) struct brokers brokers = {0};
+	char text[SETTING_CAP];
+	json_t *array, *item;
+	size_t i;
+	int r = setting_get(db, "brokers", text, sizeof(text));
+
+	if (r < 0)
+		return r;
+	array = json_loads(text, 0, NULL);
+	json_array_foreach(array, i, item)
+	{
+		if (i == MQTT_BROKERS_MAX)
+			break;
+		brokers.n++;
+		r = load_one(item, &brokers.list[i]);
+		if (r < 0)
+			break;
+	}
+	json_decref(array);
+	if (r < 0)
+		return r;
+	if (brokers.n == 0)
+		return -ENOENT;
+	*ret = brokers;
+	brokers.n = 0;
+	return 0;
+}

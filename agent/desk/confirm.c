@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Counting who holds what. See confirm.h. */
+#include "desk/confirm.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "desk/fleet.h"
+
+#define CACHE 16
+
+struct member {
+	char id[ID_MAX + 1];
+	bool holds;
+};
+
+struct members {
+	struct member *list;
+	size_t n, holding;
+};
+
+struct confirm {
+	struct db *db;
+	struct confirm_target target;
+	struct members gateways, locks;
+	/* Verdicts by digest: a fleet names few documents. */
+	struct {
+		uint8_t digest[DIGEST_LEN];
+		bool says;
+	} cache[CACHE];
+	size_t ncache, next;
+};
+
+/* --- what a document says --------------------------------------------------------------------- */
+
+static int list_says(const struct document *d, const struct confirm_target *t)
+{
+	cleanup(freep) struct status_list *list = malloc(sizeof(*list));
+	int r;
+
+	if (!list)
+		return -ENOMEM;
+	r = document_entries(d, list);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < t->nindexes; i++)
+		if ((status_list_get(list, t->indexes[i]) != 0) != t->bad)
+			return 0;
+	return 1;
+}
+
+static const char *name_in_applied(const struct confirm_target *t)
+{
+	if (!strncmp(t->slot, "list/", 5))
+		return t->slot + 5;
+	return strncmp(t->slot, "keys/", 5) != 0 ? t->slot : "keys";
+}
+
+static int one_says(struct db *db, const struct confirm_target *t, const struct applied *a)
+{
+	cleanup(document_deinit) struct document d = {0};
+	int r;
+
+	if (!strncmp(t->slot, "keys/", 5)) {
+		r = document_known(db, SPAN(a->digest));
+		return r <= 0 ? r : a->iat >= t->iat;
+	}
+	r = document_by_digest(db, t->slot, SPAN(a->digest), &d);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (d.iat != a->iat)
+		return 0;
+	return t->nindexes ? list_says(&d, t) : d.iat >= t->iat;
+}
+
+int confirm_says(struct db *db, const struct confirm_target *target, const struct applied *applied,
+		 size_t napplied)
+{
+	for (size_t i = 0; i < napplied; i++)
+		if (!strcmp(applied[i].name, name_in_applied(target)))
+			return one_says(db, target, &applied[i]);
+	return 0;
+}
+
+/* The same, remembered. */
+static int says(struct confirm *c, const struct applied *a)
+{
+	int r;
+
+	if (strcmp(a->name, name_in_applied(&c->target)) != 0)
+		return 0;
+	for (size_t i = 0; i < c->ncache; i++)
+		if (!memcmp(c->cache[i].digest, a->digest, DIGEST_LEN))
+			return c->cache[i].says;
+	r = one_says(c->db, &c->target, a);
+	if (r < 0)
+		return r;
+	/* What is not known yet may be signed a moment later. */
+	if (document_known(c->db, SPAN(a->digest)) <= 0)
+		return r;
+	memcpy(c->cache[c->next].digest, a->digest, DIGEST_LEN);
+	c->cache[c->next].says = r;
+	c->next = (c->next + 1) % CACHE;
+	if (c->ncache < CACHE)
+		c->ncache++;
+	return r;
+}
+
+/* --- members ---------------------------------------------------------------------------------- */
+
+static int add(struct members *m, const char *id)
+{
+	struct member *list = reallocarray(m->list, m->n + 1, sizeof(*list));
+
+	if (!list)
+		return -ENOMEM;
+	m->list = list;
+	list = &list[m->n++];
+	*list = (struct member){0};
+	snprintf(list->id, sizeof(list->id), "%s", id);
+	return 0;
+}
+
+static int add_gateway(const char *id, void *user)
+{
+	struct confirm *c = user;
+
+	return add(&c->gateways, id);
+}
+
+static int add_lock(const struct lock_row *lock, void *user)
+{
+	struct confirm *c = user;
+
+	return add(&c->locks, lock->id);
+}
+
+static int by_id(const void *a, const void *b)
+{
+	return strcmp(a, ((const struct member *)b)->id);
+}
+
+static void set_holds(struct members *m, struct member *member, bool holds)
+{
+	m->holding += holds;
+	m->holding -= member->holds;
+	member->holds = holds;
+}
+
+int confirm_new(struct db *db, const struct confirm_target *target, struct confirm **ret)
+{
+	cleanup(confirm_freep) struct confirm *c = calloc(1, sizeof(*c));
+	int r;
+
+	if (!c)
+		return -ENOMEM;
+	c->db = db;
+	c->target = *target;
+	r = gateway_each(db, add_gateway, c);
+	if (r == 0)
+		r = lock_each(db, add_lock, c);
+	if (r == 0)
+		r = confirm_locks(c);
+	if (r < 0)
+		return r;
+	*ret = steal(c);
+	return 0;
+}
+
+void confirm_free(struct confirm *c)
+{
+	if (!c)
+		return;
+	free(c->gateways.list);
+	free(c->locks.list);
+	free(c);
+}
+
+void confirm_freep(struct confirm **c)
+{
+	confirm_free(*c);
+}
+
+static int look_at_lock(struct confirm *c, struct member *m)
+{
+	struct receipt receipt;
+	int r = receipt_newest(c->db, m->id, &receipt);
+
+	if (r < 0 && r != -ENOENT)
+		return r;
+	for (size_t i = 0; r == 0 && i < receipt.result.napplied; i++)
+		r = says(c, &receipt.result.applied[i]);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	set_holds(&c->locks, m, r > 0);
+	return 0;
+}
+
+int confirm_locks(struct confirm *c)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < c->locks.n; i++)
+		r = look_at_lock(c, &c->locks.list[i]);
+	return r;
+}
+
+int confirm_lock(struct confirm *c, const char *lock)
+{
+	struct member *m = bsearch(lock, c->locks.list, c->locks.n, sizeof(*m), by_id);
+
+	return m ? look_at_lock(c, m) : 0;
+}
+
+int confirm_gateway(struct confirm *c, const char *gateway, const struct message_state *state)
+{
+	struct member *m = bsearch(gateway, c->gateways.list, c->gateways.n, sizeof(*m), by_id);
+	int r = 0;
+
+	if (!m)
+		return 0;
+	for (size_t i = 0; r == 0 && i < state->ndocuments; i++)
+		r = says(c, &state->documents[i].is);
+	if (r < 0)
+		return r;
+	set_holds(&c->gateways, m, r > 0);
+	return 0;
+}
+
+/* --- asking ----------------------------------------------------------------------------------- */
+
+void confirm_counts(const struct confirm *c, struct confirm_counts *ret)
+{
+	*ret = (struct confirm_counts){
+		.gateways = c->gateways.holding,
+		.gateways_of = c->gateways.n,
+		.locks = c->locks.holding,
+		.locks_of = c->locks.n,
+	};
+}
+
+bool confirm_complete(const struct confirm *c)
+{
+	return c->gateways.holding == c->gateways.n && c->locks.holding == c->locks.n;
+}
+
+void confirm_each_missing(const struct confirm *c,
+			  void (*fn)(bool is_lock, const char *id, void *user), void *user)
+{
+	for (size_t i = 0; i < c->gateways.n; i++)
+		if (!c->gateways.list[i].holds)
+			fn(false, c->gateways.list[i].id, user);
+	for (size_t i = 0; i < c->locks.n; i++)
+		if (!c->locks.list[i].holds)
+			fn(true, c->locks.list[i].id, user);
+}

@@ -1,0 +1,463 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Signing, publishing, pushing, filing: the desk's work on its brokers. See hub.h. */
+#include "desk/hub.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "desk/fleet.h"
+#include "desk/sign.h"
+
+#define TICK_US		 1000000
+#define PUSH_FIRST_S	 3  /* city/ reaches most within this */
+#define PUSH_PAUSE_S	 10 /* then doubling ... */
+#define PUSH_PAUSE_MAX_S 300
+#define ASK_PAUSE_S	 10
+
+struct hub {
+	const struct desk *desk;
+	struct hub_ops ops;
+	void *user;
+	sd_event *event;
+	sd_event_source *tick;
+	struct session *session;
+	struct survey *survey;
+	struct filing *filing;
+	struct current current;
+	struct hub_gateway *gateways; /* sorted by id */
+	size_t ngateways;
+	bool signed_;
+	char trouble[KEYRING_ERROR_CAP];
+};
+
+static void say(struct hub *hub, const char *words)
+{
+	if (!strcmp(hub->trouble, words))
+		return;
+	snprintf(hub->trouble, sizeof(hub->trouble), "%s", words);
+	if (*words && hub->ops.trouble)
+		hub->ops.trouble(words, hub->user);
+}
+
+static void say_registry(struct hub *hub)
+{
+	say(hub, db_error(hub->desk->db));
+}
+
+/* --- gateways --------------------------------------------------------------------------------- */
+
+static int by_id(const void *a, const void *b)
+{
+	return strcmp(a, ((const struct hub_gateway *)b)->id);
+}
+
+static struct hub_gateway *find(struct hub *hub, const char *id)
+{
+	return bsearch(id, hub->gateways, hub->ngateways, sizeof(*hub->gateways), by_id);
+}
+
+static int add_gateway(const char *id, void *user)
+{
+	struct hub *hub = user;
+	struct hub_gateway *list;
+
+	if (find(hub, id))
+		return 0;
+	list = reallocarray(hub->gateways, hub->ngateways + 1, sizeof(*list));
+	if (!list)
+		return -ENOMEM;
+	hub->gateways = list;
+	list = &list[hub->ngateways++];
+	*list = (struct hub_gateway){0};
+	snprintf(list->id, sizeof(list->id), "%s", id);
+	return 0;
+}
+
+/* Gateways are added to the registry while this runs; gateway_each gives them in the order that
+ * find() needs. */
+static int load_gateways(struct hub *hub)
+{
+	struct hub fresh = {.ngateways = 0};
+	int r = gateway_each(hub->desk->db, add_gateway, &fresh);
+
+	for (size_t i = 0; r == 0 && i < fresh.ngateways; i++) {
+		struct hub_gateway *known = find(hub, fresh.gateways[i].id);
+
+		if (!known)
+			continue;
+		fresh.gateways[i] = *known;
+		known->state = NULL;
+	}
+	if (r < 0) {
+		free(fresh.gateways);
+		return r;
+	}
+	for (size_t i = 0; i < hub->ngateways; i++)
+		free(hub->gateways[i].state);
+	free(hub->gateways);
+	hub->gateways = fresh.gateways;
+	hub->ngateways = fresh.ngateways;
+	return 0;
+}
+
+/* --- pushing ---------------------------------------------------------------------------------- */
+
+struct push {
+	struct hub *hub;
+	struct hub_gateway *gateway;
+	bool send;
+	struct span digests[CURRENT_MAX];
+	size_t n;
+};
+
+static void push_one(const struct document *d, void *user)
+{
+	struct push *p = user;
+
+	p->digests[p->n++] = SPAN(d->digest);
+	if (p->send)
+		session_send_gateway(p->hub->session, TOPIC_DOCUMENT, p->gateway->id,
+				     document_span(d));
+}
+
+static bool may_push(struct hub_gateway *g, const uint8_t *digest, uint64_t now)
+{
+	if (memcmp(g->pushed_digest, digest, DIGEST_LEN) != 0) {
+		/* behind by something new: city/ has it, give that a moment */
+		memcpy(g->pushed_digest, digest, DIGEST_LEN);
+		g->behind_since = now;
+		g->push_pause = PUSH_PAUSE_S;
+		g->pushed = 0;
+	}
+	if (g->pushed == 0)
+		return now >= g->behind_since + PUSH_FIRST_S;
+	if (now < g->pushed + g->push_pause)
+		return false;
+	if (g->push_pause < PUSH_PAUSE_MAX_S)
+		g->push_pause *= 2;
+	return true;
+}
+
+static void push_behind(struct hub *hub, struct hub_gateway *g, uint64_t now)
+{
+	struct push p = {.hub = hub, .gateway = g};
+	uint8_t sha[SHA256_LEN];
+
+	if (!g->state || !strcmp(g->presence, "offline"))
+		return;
+	if (current_lacking(&hub->current, g->state, push_one, &p) == 0)
+		return;
+	crypto_sha256_of(p.digests, p.n, sha);
+	if (!may_push(g, sha, now))
+		return;
+	g->pushed = now;
+	p.send = true;
+	p.n = 0;
+	current_lacking(&hub->current, g->state, push_one, &p);
+}
+
+/* --- gaps ------------------------------------------------------------------------------------- */
+
+static int ask_missing(struct hub *hub, struct hub_gateway *g, uint64_t now)
+{
+	struct message_replay replay = {0};
+	cleanup(freep) char *json = NULL;
+	int r;
+
+	if (!g->state || !strcmp(g->presence, "offline") || now < g->asked + ASK_PAUSE_S)
+		return 0;
+	g->asked = now;
+	r = stream_missing(hub->desk->db, g->id, g->state, now, &replay.from);
+	if (r <= 0)
+		return r;
+	snprintf(replay.stream, sizeof(replay.stream), "%s", g->state->stream);
+	json = message_replay_encode(&replay);
+	return json ? session_send_gateway(hub->session, TOPIC_REPLAY, g->id, span_str(json))
+		    : -ENOMEM;
+}
+
+/* --- work ------------------------------------------------------------------------------------- */
+
+static bool settled(const struct hub *hub)
+{
+	size_t online = session_online(hub->session);
+
+	return online > 0 && session_settled(hub->session) == online;
+}
+
+static void sign_what_is_due(struct hub *hub, uint64_t now)
+{
+	char error[KEYRING_ERROR_CAP] = "";
+	const char *words;
+	int r;
+
+	hub->signed_ = false;
+	if (!survey_clear(hub->survey, &words)) {
+		say(hub, words);
+		return;
+	}
+	r = sign_due(hub->desk, now, error);
+	hub->signed_ = r >= 0;
+	say(hub, r >= 0 ? "" : error[0] ? error : db_error(hub->desk->db));
+}
+
+static int work(struct hub *hub, uint64_t now)
+{
+	/* What is published must be on disk: signing has a transaction of its own. */
+	int r = filing_flush(hub->filing);
+
+	if (r == 0)
+		r = load_gateways(hub);
+	if (r < 0)
+		return r;
+	survey_ask(hub->survey, now);
+	sign_what_is_due(hub, now);
+	if (r >= 0)
+		r = current_load(hub->desk->db, &hub->current);
+	/* A desk that may not sign does not overwrite what it may not know either. */
+	if (r >= 0 && hub->signed_)
+		r = survey_publish(hub->survey, &hub->current, now);
+	for (size_t i = 0; r >= 0 && i < hub->ngateways; i++) {
+		if (hub->signed_)
+			push_behind(hub, &hub->gateways[i], now);
+		r = ask_missing(hub, &hub->gateways[i], now);
+	}
+	return r < 0 ? r : 0;
+}
+
+void hub_work(struct hub *hub)
+{
+	bool ready = settled(hub);
+
+	if (ready && work(hub, desk_now()) < 0)
+		say_registry(hub);
+	if (hub->ops.worked)
+		hub->ops.worked(ready, hub->user);
+}
+
+static int on_tick(sd_event_source *source, uint64_t usec, void *user)
+{
+	sd_event_source_set_time_relative(source, TICK_US);
+	sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+	hub_work(user);
+	return 0;
+}
+
+/* --- what comes ------------------------------------------------------------------------------- */
+
+static void on_filed(const char *gateway, const struct filed *filed, void *user)
+{
+	struct hub *hub = user;
+
+	if (filed->event.copy.len > 0 &&
+	    survey_copy(hub->survey, gateway, filed->event.copy, desk_now()) < 0)
+		say_registry(hub);
+	if (hub->ops.filed)
+		hub->ops.filed(gateway, filed, hub->user);
+}
+
+static void take_state(struct hub *hub, struct hub_gateway *g, const struct mqtt_message *m)
+{
+	cleanup(freep) struct message_state *state = malloc(sizeof(*state));
+
+	if (!state || message_state_parse(m->payload, state) != 0)
+		return;
+	free(g->state);
+	g->state = steal(state);
+	if (filing_begin(hub->filing) < 0 ||
+	    gateway_put_state(hub->desk->db, g->id, m->payload, desk_now()) < 0 ||
+	    survey_state(hub->survey, g->id, g->state, desk_now()) < 0)
+		say_registry(hub);
+	if (hub->ops.gateway)
+		hub->ops.gateway(g, hub->user);
+}
+
+static void take_presence(struct hub *hub, struct hub_gateway *g, const struct mqtt_message *m)
+{
+	if (!span_is(m->payload, "online") && !span_is(m->payload, "offline"))
+		return;
+	snprintf(g->presence, sizeof(g->presence), "%.*s", (int)m->payload.len,
+		 (const char *)m->payload.data);
+	if (filing_begin(hub->filing) < 0 ||
+	    gateway_put_presence(hub->desk->db, g->id, m->payload, desk_now()) < 0)
+		say_registry(hub);
+	if (hub->ops.gateway)
+		hub->ops.gateway(g, hub->user);
+}
+
+static void take_lock(struct hub *hub, const struct topic *topic, const struct mqtt_message *m)
+{
+	cleanup(freep) struct message_lock *state = malloc(sizeof(*state));
+
+	if (!state || message_lock_parse(m->payload, state) != 0)
+		return;
+	if (filing_begin(hub->filing) < 0 ||
+	    lock_put_state(hub->desk->db, topic->name, m->payload, desk_now()) < 0)
+		say_registry(hub);
+	if (hub->ops.lock)
+		hub->ops.lock(topic->gateway, topic->name, state, hub->user);
+}
+
+static void on_message(const struct topic *topic, const struct mqtt_message *m, size_t broker,
+		       void *user)
+{
+	struct hub *hub = user;
+	struct hub_gateway *g = topic->gateway[0] ? find(hub, topic->gateway) : NULL;
+	int r = 0;
+
+	switch (topic->kind) {
+	case TOPIC_CITY_KEYS:
+	case TOPIC_CITY_POLICY:
+	case TOPIC_CITY_LIST:
+		r = survey_city(hub->survey, broker, m, desk_now());
+		break;
+	case TOPIC_STATE:
+		if (g)
+			take_state(hub, g, m);
+		break;
+	case TOPIC_PRESENCE:
+		if (g)
+			take_presence(hub, g, m);
+		break;
+	case TOPIC_LOCK:
+		if (g)
+			take_lock(hub, topic, m);
+		break;
+	case TOPIC_EVENT:
+		if (g)
+			r = filing_event(hub->filing, topic->gateway, m->payload, desk_now());
+		break;
+	default:
+		break;
+	}
+	if (r < 0)
+		say_registry(hub);
+}
+
+static void on_online(size_t broker, void *user)
+{
+	struct hub *hub = user;
+
+	survey_forget(hub->survey, broker);
+}
+
+static void on_settled(size_t broker, void *user)
+{
+	hub_work(user);
+}
+
+static const struct session_ops session_ops = {
+	.online = on_online,
+	.settled = on_settled,
+	.message = on_message,
+};
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+static int subscribe_all(struct session *s)
+{
+	int r = session_subscribe_city(s);
+
+	if (r == 0)
+		r = session_subscribe(s, TOPIC_PRESENCE, "+", NULL);
+	if (r == 0)
+		r = session_subscribe(s, TOPIC_EVENT, "+", NULL);
+	if (r == 0)
+		r = session_subscribe(s, TOPIC_LOCK, "+", "+");
+	if (r == 0)
+		r = session_subscribe(s, TOPIC_STATE, "+", NULL);
+	return r;
+}
+
+int hub_new(sd_event *event, const struct desk *desk, const struct session_options *options,
+	    const struct hub_ops *ops, void *user, struct hub **ret)
+{
+	cleanup(hub_freep) struct hub *hub = calloc(1, sizeof(*hub));
+	int r;
+
+	if (!hub)
+		return -ENOMEM;
+	hub->desk = desk;
+	hub->ops = *ops;
+	hub->user = user;
+	hub->event = sd_event_ref(event);
+	r = session_new(event, desk, options, &session_ops, hub, &hub->session);
+	if (r == 0)
+		r = survey_new(desk, hub->session, &hub->survey);
+	if (r == 0)
+		r = filing_new(event, desk->db, on_filed, hub, &hub->filing);
+	if (r == 0)
+		r = load_gateways(hub);
+	if (r == 0)
+		r = subscribe_all(hub->session);
+	if (r < 0)
+		return r;
+	*ret = steal(hub);
+	return 0;
+}
+
+void hub_free(struct hub *hub)
+{
+	if (!hub)
+		return;
+	sd_event_source_disable_unref(hub->tick);
+	filing_free(hub->filing);
+	session_free(hub->session);
+	survey_free(hub->survey);
+	current_deinit(&hub->current);
+	for (size_t i = 0; i < hub->ngateways; i++)
+		free(hub->gateways[i].state);
+	free(hub->gateways);
+	sd_event_unref(hub->event);
+	free(hub);
+}
+
+void hub_freep(struct hub **hub)
+{
+	hub_free(*hub);
+}
+
+int hub_start(struct hub *hub)
+{
+	int r = sd_event_add_time_relative(hub->event, &hub->tick, CLOCK_MONOTONIC, TICK_US, 50000,
+					   on_tick, hub);
+
+	return r < 0 ? r : session_start(hub->session);
+}
+
+void hub_close(struct hub **hub)
+{
+	if (!*hub)
+		return;
+	(*hub)->tick = sd_event_source_disable_unref((*hub)->tick);
+	filing_flush((*hub)->filing);
+	session_close(&(*hub)->session);
+	hub_free(steal(*hub));
+}
+
+struct session *hub_session(struct hub *hub)
+{
+	return hub->session;
+}
+
+const struct current *hub_current(const struct hub *hub)
+{
+	return &hub->current;
+}
+
+size_t hub_gateways(const struct hub *hub, const struct hub_gateway **ret)
+{
+	*ret = hub->gateways;
+	return hub->ngateways;
+}
+
+bool hub_signed(const struct hub *hub)
+{
+	return hub->signed_;
+}
+
+const char *hub_trouble(const struct hub *hub)
+{
+	return hub->trouble[0] ? hub->trouble : session_trouble(hub->session);
+}
