@@ -450,6 +450,21 @@ int store_delete_lock(struct store *s, const char *lock)
 	return r == 0 && db_changes(s->db) == 0 ? -ENOENT : r;
 }
 
+static int check_locks(struct db *db)
+{
+	cleanup(db_end) struct db_query q = db_query(db, "SELECT id, state, sum FROM lock");
+	int r;
+
+	while ((r = db_step(&q)) > 0) {
+		uint8_t sum[ROW_SUM_LEN];
+
+		lock_sum(db_text(&q, 0), db_blob(&q, 1), sum);
+		if (!span_equal(db_blob(&q, 2), SPAN(sum)))
+			return db_damaged(db, "the state of the lock \"%s\"", db_text(&q, 0));
+	}
+	return r;
+}
+
 /* --- opening --- */
 
 static int init(struct db *db, void *user)
@@ -474,6 +489,8 @@ static int check(struct store *s)
 		r = check_documents(s->db);
 	if (r == 0)
 		r = check_manifest(s->db);
+	if (r == 0)
+		r = check_locks(s->db);
 	if (r == 0)
 		r = get_own_value(s->db, "stream", stream, sizeof(stream));
 	if (r == 0)
