@@ -65,9 +65,10 @@ static bool utf8_valid(struct span s)
 	return true;
 }
 
-static bool key_new(struct check *c, const struct level *level, const struct key_seen *key)
+/* Of the innermost open map. */
+static bool key_new(struct check *c, const struct key_seen *key)
 {
-	for (unsigned i = level->first; i < c->nkeys; i++) {
+	for (unsigned i = c->levels[c->depth - 1].first; i < c->nkeys; i++) {
 		const struct key_seen *other = &c->keys[i];
 
 		if (other->number != key->number || other->lead != key->lead ||
@@ -94,7 +95,6 @@ static bool open_level(struct check *c, bool map, uint64_t items)
 /* Takes one item's head, and a string's bytes; opens a level for what holds further items. */
 static bool take_item(struct check *c, bool as_key)
 {
-	struct level *level = c->depth > 0 ? &c->levels[c->depth - 1] : NULL;
 	struct key_seen key = {0};
 	struct span text;
 	struct cbor_head h;
@@ -126,7 +126,7 @@ static bool take_item(struct check *c, bool as_key)
 	case CBOR_MAJOR_SIMPLE:
 		return !as_key;
 	}
-	return !as_key || key_new(c, level, &key);
+	return !as_key || key_new(c, &key);
 }
 
 bool cbor_well_formed(struct span input)

@@ -67,6 +67,13 @@ static void what_is_not_exactly_such_a_key_is_refused(void **state)
 		"# a comment\n-----BEGIN PUBLIC KEY-----\n"
 		"MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n"
 		"-----END PUBLIC KEY-----\n",
+		/* X25519; version 1 */
+		"-----BEGIN PRIVATE "
+		"KEY-----\nMC4CAQAwBQYDK2VuBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n"
+		"-----END PRIVATE KEY-----\n",
+		"-----BEGIN PRIVATE "
+		"KEY-----\nMC4CAQEwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n"
+		"-----END PRIVATE KEY-----\n",
 	};
 	uint8_t pub[PUBLIC_LEN];
 	struct signer signer;

@@ -341,6 +341,17 @@ static void an_info_outside_the_contract_is_malformed(void **state)
 	}
 	assert_int_equal(info_parse(span_of("\xa0", 1), &out), REASON_MALFORMED);
 	assert_int_equal(info_parse(span_of("rubbish", 7), &out), REASON_MALFORMED);
+	/* an owner of seven bytes is not "nobody" */
+	{
+		int len = info_encode(&good, buf, sizeof(buf));
+		uint8_t *owner = memmem(buf, (size_t)len, "\x48\x09\x08\x07", 4);
+
+		assert_non_null(owner);
+		owner[0] = 0x47;
+		memmove(owner + 8, owner + 9, (size_t)(buf + len - (owner + 9)));
+		assert_true(cbor_well_formed(span_of(buf, len - 1)));
+		assert_int_equal(info_parse(span_of(buf, len - 1), &out), REASON_MALFORMED);
+	}
 	good.napplied = APPLIED_MAX + 1;
 	assert_int_equal(info_encode(&good, buf, sizeof(buf)), -ENOSPC);
 }

@@ -602,6 +602,46 @@ static void values_of_the_wrong_shape_are_malformed(void **state)
 	}
 }
 
+/* Around a key that is good in itself. */
+static void a_confirmation_is_one_key_of_ours_under_label_1(void **state)
+{
+	static const struct {
+		const char *before, *after;
+		int reason;
+	} cases[] = {
+		{"a108a101", "", 0},
+		{"a108a102", "", REASON_MALFORMED},
+		{"a108a103", "", REASON_MALFORMED},
+		{"a108a201", "034100", REASON_MALFORMED},
+		{"a10881", "", REASON_MALFORMED},
+		{"a13a00011175", "", 0},
+		{"a13a0001117581", "", REASON_MALFORMED},
+	};
+	static const uint8_t other[] = {0xa2, 1, 2, 0x20, 1}; /* {1: 2, -1: 1}: P-256 */
+	uint8_t body[256];
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		for (int theirs = 0; theirs <= 1; theirs++) {
+			struct odd o = {.odd = false};
+			struct token t = {0};
+			uint8_t hex[16];
+			int n = hex_decode(span_str(cases[i].before), hex, sizeof(hex));
+
+			cbor_writer_init(&o.w, body, sizeof(body));
+			cbor_put_raw(&o.w, span_of(hex, n));
+			if (theirs)
+				cbor_put_raw(&o.w, SPAN(other));
+			else
+				cose_key(&o, &phone);
+			n = hex_decode(span_str(cases[i].after), hex, sizeof(hex));
+			cbor_put_raw(&o.w, span_of(hex, n));
+			assert_true(cbor_well_formed(span_of(body, o.w.len)));
+			assert_int_equal(token_read_claims(span_of(body, o.w.len), &t),
+					 theirs ? REASON_MALFORMED : cases[i].reason);
+		}
+	}
+}
+
 /* --- signing --------------------------------------------------------------------------------- */
 static void what_is_signed_is_read_back_and_deterministic(void **state)
 {
@@ -900,6 +940,7 @@ int main(void)
 		cmocka_unit_test(values_outside_the_contract_are_malformed),
 		cmocka_unit_test(a_receipt_may_carry_the_digest_of_a_document),
 		cmocka_unit_test(values_of_the_wrong_shape_are_malformed),
+		cmocka_unit_test(a_confirmation_is_one_key_of_ours_under_label_1),
 		cmocka_unit_test(what_is_signed_is_read_back_and_deterministic),
 		cmocka_unit_test(every_map_that_is_written_is_sorted),
 		cmocka_unit_test(each_kind_has_its_cap),
