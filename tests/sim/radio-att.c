@@ -56,11 +56,28 @@ static uint64_t arrival(struct link *l, int side, uint64_t earliest, size_t len)
 	return at;
 }
 
-static int at_time(struct op *op, uint64_t when, sd_event_time_handler_t fn)
+static int on_air(sd_event_source *s, uint64_t usec, void *user);
+
+static void arm_air(struct link *l, int side)
 {
-	op->timer = sd_event_source_disable_unref(op->timer);
-	return sd_event_add_time(op->link->radio->event, &op->timer, CLOCK_MONOTONIC, when, 1, fn,
-				 op);
+	struct op *op = TAILQ_FIRST(&l->air[side]);
+
+	l->air_timer[side] = sd_event_source_disable_unref(l->air_timer[side]);
+	if (op)
+		sd_event_add_time(l->radio->event, &l->air_timer[side], CLOCK_MONOTONIC, op->due, 1,
+				  on_air, op->link->end[side]);
+}
+
+/* One timer per direction: sd-event does not promise an order among timers that are late. */
+static void send_packet(struct op *op, int side, uint64_t earliest)
+{
+	struct link *l = op->link;
+
+	op->due = arrival(l, side, earliest, op->len);
+	op->airborne = side;
+	TAILQ_INSERT_TAIL(&l->air[side], op, aloft);
+	if (TAILQ_FIRST(&l->air[side]) == op)
+		arm_air(l, side);
 }
 
 static bool dead_air(struct link *l)
@@ -74,7 +91,8 @@ static void op_free(struct op *op)
 	TAILQ_REMOVE(&op->link->flying, op, entry);
 	if (op->chr)
 		TAILQ_REMOVE(&op->chr->asked, op, asked);
-	sd_event_source_disable_unref(op->timer);
+	if (op->airborne >= 0)
+		TAILQ_REMOVE(&op->link->air[op->airborne], op, aloft);
 	sd_event_source_disable_unref(op->deadline);
 	sd_event_source_disable_unref(op->app_deadline);
 	sd_bus_slot_unref(op->call);
@@ -106,17 +124,6 @@ static void op_finish(struct op *op)
 	next_request(l, side);
 }
 
-static int on_finish(sd_event_source *s, uint64_t usec, void *user)
-{
-	struct op *op = user;
-
-	if (dead_air(op->link))
-		return 0; /* the deadline finds it */
-	link_board(op->link, op->side)->stats.received += op->kind == OP_READ ? op->len : 0;
-	op_finish(op);
-	return 0;
-}
-
 /* The bearer is closed: nothing more comes or goes for this end, though the link stands. */
 static int on_deadline(sd_event_source *s, uint64_t usec, void *user)
 {
@@ -137,25 +144,53 @@ static int on_deadline(sd_event_source *s, uint64_t usec, void *user)
 	return 0;
 }
 
-static int on_arrive(sd_event_source *s, uint64_t usec, void *user)
+static void answered(struct op *op)
 {
-	struct op *op = user;
+	struct board *b = link_board(op->link, op->side);
+
+	if (dead_air(op->link))
+		return; /* the deadline finds it */
+	b->stats.received += op->kind == OP_READ ? op->len : 0;
+	op_finish(op);
+}
+
+static void arrived(struct op *op)
+{
 	struct link *l = op->link;
 	struct device *to = l->end[!op->side];
 
 	if (dead_air(l)) {
 		if (!is_request(op))
 			op_finish(op);
-		return 0;
+		return;
 	}
 	link_board(l, !op->side)->stats.received += op->len;
-	if (op->kind == OP_NOTIFY) {
-		if (!l->dead[!op->side])
-			client_notified(to, op->handle, op->data, op->len);
-		op_finish(op);
-		return 0;
+	if (op->kind != OP_NOTIFY) {
+		server_handle(op);
+		return;
 	}
-	server_handle(op);
+	if (!l->dead[!op->side])
+		client_notified(to, op->handle, op->data, op->len);
+	op_finish(op);
+}
+
+/* Nothing that happens here takes the link away: clients are told, applications asked. */
+static int on_air(sd_event_source *s, uint64_t usec, void *user)
+{
+	struct device *from = user;
+	struct link *l = from->link;
+	int side = from->side;
+	struct op *op;
+
+	while ((op = TAILQ_FIRST(&l->air[side])) && op->due <= radio_now(l->radio)) {
+		TAILQ_REMOVE(&l->air[side], op, aloft);
+		op->airborne = -1;
+		if (op->answered)
+			answered(op);
+		else
+			arrived(op);
+	}
+	arm_air(l, side);
 	return 0;
 }
 
@@ -182,7 +217,7 @@ static void op_start(struct op *op)
 		radio_after(r, r->set.att_timeout_ms * 1000ULL, on_deadline, op, &op->deadline);
 		wait /= 2; /* the way there; the answer takes the other half */
 	}
-	at_time(op, arrival(l, op->side, op->started + wait, op->len), on_arrive);
+	send_packet(op, op->side, op->started + wait);
 }
 
 void att_answer(struct op *op, int ecode, const void *data, size_t len)
@@ -209,7 +244,7 @@ void att_answer(struct op *op, int ecode, const void *data, size_t len)
 	op->len = len > sizeof(op->data) ? sizeof(op->data) : len;
 	if (op->len)
 		memmove(op->data, data, op->len);
-	at_time(op, arrival(l, !op->side, due > least ? due : least, op->len), on_finish);
+	send_packet(op, !op->side, due > least ? due : least);
 }
 
 int att_submit(struct link *l, int side, enum op_kind kind, uint16_t handle, uint16_t offset,
@@ -227,6 +262,7 @@ int att_submit(struct link *l, int side, enum op_kind kind, uint16_t handle, uin
 		return -ENOMEM;
 	op->link = l;
 	op->side = side;
+	op->airborne = -1;
 	op->kind = kind;
 	op->handle = handle;
 	op->offset = offset;
@@ -258,8 +294,10 @@ void att_link_gone(struct link *l)
 {
 	struct op *op;
 
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 2; i++) {
 		TAILQ_CONCAT(&l->flying, &l->queue[i], entry);
+		l->air_timer[i] = sd_event_source_disable_unref(l->air_timer[i]);
+	}
 	while ((op = TAILQ_FIRST(&l->flying))) {
 		op->ecode = ATT_UNLIKELY;
 		op->len = 0;

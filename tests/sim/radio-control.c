@@ -25,29 +25,10 @@
  *   log FILE | log off           each value read, written, notified: usec what from to uuid hex
  */
 #include "sim/radio.h"
+#include "sim/sim-control.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
-
-struct client {
-	LIST_ENTRY(client) entry;
-	struct control *control;
-	int fd;
-	sd_event_source *io;
-	size_t fill;
-	char line[512];
-};
-
-struct control {
-	struct radio *radio;
-	int fd;
-	char *path;
-	sd_event_source *io;
-	LIST_HEAD(, client) clients;
-};
 
 enum { WORDS = 5 };
 
@@ -256,7 +237,7 @@ static int run_stats(struct radio *r, char **w, FILE *out)
 {
 	const char *between = "";
 
-	fputs(" {", out);
+	fputs("{", out);
 	for (size_t i = 0; i < RADIO_BOARDS; i++) {
 		struct board *b = &r->boards[i];
 		struct adapter *a = adapter_of(r, b);
@@ -320,119 +301,29 @@ static int run(struct radio *r, char *line, FILE *out)
 	return -ENOSYS;
 }
 
-/* --- the socket ------------------------------------------------------------------------------------- */
-
-static void client_free(struct client *c)
+static char *on_line(char *line, char **error, void *user)
 {
-	LIST_REMOVE(c, entry);
-	sd_event_source_disable_unref(c->io);
-	close(c->fd);
-	free(c);
-}
-
-static void reply(struct client *c, char *line)
-{
-	cleanup(freep) char *text = NULL, *body = NULL;
+	struct radio *r = user;
+	char *body = NULL;
 	size_t size;
 	FILE *out = open_memstream(&body, &size);
-	int rc, n;
+	int rc = out ? run(r, line, out) : -ENOMEM;
 
-	if (!out)
-		return;
-	rc = run(c->control->radio, line, out);
-	bus_flush(c->control->radio);
-	fclose(out);
-	if (rc == -ENOSYS)
-		n = asprintf(&text, "error unknown command\n");
-	else if (rc < 0)
-		n = asprintf(&text, "error %s\n", strerror(-rc));
-	else
-		n = asprintf(&text, "ok%s\n", body);
-	if (n > 0)
-		send(c->fd, text, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
-static int on_line(sd_event_source *s, int fd, uint32_t events, void *user)
-{
-	struct client *c = user;
-	ssize_t n = recv(fd, c->line + c->fill, sizeof(c->line) - 1 - c->fill, MSG_DONTWAIT);
-	char *end;
-
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return 0;
-	if (n <= 0) {
-		client_free(c);
-		return 0;
+	bus_flush(r);
+	if (out)
+		fclose(out);
+	if (rc < 0) {
+		*error = strdup(rc == -ENOSYS ? "unknown command" : strerror(-rc));
+		free(body);
+		return NULL;
 	}
-	c->fill += (size_t)n;
-	c->line[c->fill] = '\0';
-	while ((end = strchr(c->line, '\n'))) {
-		*end = '\0';
-		reply(c, c->line);
-		c->fill -= (size_t)(end + 1 - c->line);
-		memmove(c->line, end + 1, c->fill + 1);
-	}
-	if (c->fill == sizeof(c->line) - 1)
-		client_free(c); /* no command is that long */
-	return 0;
-}
-
-static int on_connection(sd_event_source *s, int fd, uint32_t events, void *user)
-{
-	struct control *k = user;
-	struct client *c;
-	int got = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-	if (got < 0)
-		return 0;
-	c = calloc(1, sizeof(*c));
-	if (!c) {
-		close(got);
-		return 0;
-	}
-	c->control = k;
-	c->fd = got;
-	LIST_INSERT_HEAD(&k->clients, c, entry);
-	return sd_event_add_io(k->radio->event, &c->io, got, EPOLLIN, on_line, c);
+	if (body && body[0])
+		return body;
+	free(body);
+	return NULL;
 }
 
 int control_open(struct radio *r, const char *path)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	struct control *k;
-
-	if (strlen(path) >= sizeof(addr.sun_path))
-		return -ENAMETOOLONG;
-	k = calloc(1, sizeof(*k));
-	if (!k)
-		return -ENOMEM;
-	r->control = k;
-	k->radio = r;
-	k->path = strdup(path);
-	LIST_INIT(&k->clients);
-	strcpy(addr.sun_path, path);
-	unlink(path);
-	k->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (!k->path || k->fd < 0 || bind(k->fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
-	    listen(k->fd, 8) < 0)
-		return -errno;
-	return sd_event_add_io(r->event, &k->io, k->fd, EPOLLIN, on_connection, k);
-}
-
-void control_close(struct radio *r)
-{
-	struct control *k = r->control;
-	struct client *c;
-
-	if (!k)
-		return;
-	while ((c = LIST_FIRST(&k->clients)))
-		client_free(c);
-	sd_event_source_disable_unref(k->io);
-	if (k->fd >= 0)
-		close(k->fd);
-	unlink(k->path);
-	free(k->path);
-	free(k);
-	r->control = NULL;
+	return control_socket_open(r->event, path, on_line, r, &r->control);
 }

@@ -105,6 +105,8 @@ static int link_new(struct device *central, struct adapter *peer)
 	l->since = l->busy[0] = l->busy[1] = radio_now(r);
 	TAILQ_INIT(&l->queue[0]);
 	TAILQ_INIT(&l->queue[1]);
+	TAILQ_INIT(&l->air[0]);
+	TAILQ_INIT(&l->air[1]);
 	TAILQ_INIT(&l->flying);
 	TAILQ_INSERT_TAIL(&r->links, l, entry);
 	central->adapter->board->stats.connects++;

@@ -10,6 +10,7 @@
  * machine. Writes "ready" to standard output once org.bluez is on the bus.
  */
 #include "sim/radio.h"
+#include "sim/sim-control.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -359,7 +360,7 @@ int main(int argc, char **argv)
 		rc = run(&r, control);
 	if (r.bus)
 		radio_down(&r);
-	control_close(&r);
+	control_socket_close(r.control);
 	if (r.log)
 		fclose(r.log);
 	sd_event_source_disable_unref(r.flush);

@@ -108,7 +108,7 @@ struct radio {
 	struct link_list links;
 	uint32_t flood_size, flood_rate, flood_next;
 	FILE *log;
-	struct control *control;
+	struct control_socket *control;
 };
 
 uint64_t radio_now(struct radio *r);
@@ -292,8 +292,9 @@ struct link {
 	struct device *end[2];
 	uint64_t since, busy[2]; /* busy[i]: when the last packet sent by end i arrives */
 	bool dead[2];		 /* the ATT bearer of end i timed out */
-	sd_event_source *resolve[2], *lost;
-	struct op_list queue[2], flying;
+	sd_event_source *resolve[2], *lost, *air_timer[2];
+	struct op_list queue[2], flying; /* not yet sent; all others */
+	struct op_list air[2];		 /* of flying: packets sent by that end, in order */
 	struct op *current[2];
 };
 
@@ -328,13 +329,13 @@ struct op {
 	uint16_t handle, offset;
 	size_t len;
 	uint8_t data[RADIO_VALUE];
-	uint64_t started;
-	int ecode;
+	uint64_t started, due;
+	int ecode, airborne; /* airborne: -1, or who sends the packet that is on its way */
 	bool answered;
-	sd_event_source *timer, *deadline, *app_deadline;
+	sd_event_source *deadline, *app_deadline;
 	sd_bus_slot *call;
 	struct gchr *chr; /* at the server, while its application is asked */
-	TAILQ_ENTRY(op) asked;
+	TAILQ_ENTRY(op) asked, aloft;
 	void (*done)(struct op *op,
 		     void *user); /* result in ecode, data, len; NULL: nobody waits */
 	void *user;
@@ -512,4 +513,3 @@ void advert_flood(struct radio *r);
 /* --- radio-control.c ----------------------------------------------------------------------------- */
 
 int control_open(struct radio *r, const char *path);
-void control_close(struct radio *r);

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * radio-sim as its clients see it: both sides of GATT.
+ */
+#include "radio-fixture.h"
+
+#include <poll.h>
+
+static void values_are_read_written_and_notified(void **state)
+{
+	struct world *w = world(state);
+	char inbox[128], outbox[128];
+	sd_bus_message *m = NULL;
+	const uint8_t *data;
+	size_t len;
+
+	connect_lock(w);
+	assert_string_equal(call(w->bus, find_chr(w, INFO), CHR, "ReadValue", &m, "a{sv}", 0),
+			    "ok");
+	assert_true(sd_bus_message_read_array(m, 'y', (const void **)&data, &len) > 0);
+	assert_int_equal(len, 300);
+	assert_int_equal(data[299], 299 % 256);
+	sd_bus_message_unref(m);
+	strcpy(inbox, find_chr(w, INBOX));
+	strcpy(outbox, find_chr(w, OUTBOX));
+	assert_string_equal(call(w->bus, outbox, CHR, "StartNotify", NULL, NULL), "ok");
+	assert_true(flag(w->bus, outbox, CHR, "Notifying"));
+	pass(w, 100, NULL, 0); /* the read changed Value too */
+	w->changed = 0;
+	assert_string_equal(write_value(w->bus, inbox, 510, NULL), "ok");
+	pass(w, 1000, &w->changed, 1);
+	assert_int_equal(w->changed, 1);
+	assert_int_equal(w->len, 510);
+	assert_int_equal(w->value[509], 0x5a);
+	assert_string_equal(write_value(w->bus, inbox, 511, "request"),
+			    "InvalidArguments: Invalid Length");
+	assert_string_equal(write_value(w->bus, inbox, 511, "command"), "ok"); /* and lost */
+	pass(w, 200, NULL, 0);
+	assert_int_equal(w->changed, 1);
+	assert_string_equal(write_value(w->bus, outbox, 1, "command"),
+			    "ok"); /* a wrong flag, lost too */
+	assert_string_equal(write_value(w->bus, outbox, 1, NULL),
+			    "NotSupported: Operation is not supported");
+	assert_string_equal(write_value(w->bus, find_chr(w, INFO), 1, "request"),
+			    "NotPermitted: Write not permitted");
+}
+
+static void long_values_are_read_in_pieces(void **state)
+{
+	struct world *w = world(state);
+	sd_bus_message *m = NULL;
+	const uint8_t *data;
+	size_t len;
+
+	tell(w, "set mtu 23");
+	tell(w, "latency read 1 2");
+	connect_lock(w);
+	assert_string_equal(call(w->bus, find_chr(w, INFO), CHR, "ReadValue", &m, "a{sv}", 0),
+			    "ok");
+	assert_true(sd_bus_message_read_array(m, 'y', (const void **)&data, &len) > 0);
+	assert_int_equal(len, 300);
+	for (size_t i = 0; i < len; i++)
+		assert_int_equal(data[i], i % 256);
+	sd_bus_message_unref(m);
+	assert_string_equal(call(w->bus, find_chr(w, INFO), CHR, "ReadValue", NULL, "a{sv}", 1,
+				 "offset", "q", 400),
+			    "InvalidArguments: Invalid offset");
+}
+
+static void sockets_carry_writes_and_notifications(void **state)
+{
+	struct world *w = world(state);
+	char inbox[128], outbox[128];
+	sd_bus_message *in = NULL, *out = NULL;
+	int wfd, nfd;
+	uint16_t mtu;
+	uint8_t data[600] = {0xff, 2};
+	struct pollfd p;
+
+	connect_lock(w);
+	strcpy(inbox, find_chr(w, INBOX));
+	strcpy(outbox, find_chr(w, OUTBOX));
+	assert_string_equal(call(w->bus, inbox, CHR, "AcquireWrite", &in, "a{sv}", 0), "ok");
+	assert_true(sd_bus_message_read(in, "hq", &wfd, &mtu) > 0);
+	assert_int_equal(mtu, 517);
+	assert_string_equal(call(w->bus, inbox, CHR, "AcquireWrite", NULL, "a{sv}", 0),
+			    "NotPermitted: Write acquired");
+	assert_string_equal(write_value(w->bus, inbox, 1, NULL), "NotPermitted: Write acquired");
+	assert_string_equal(call(w->bus, outbox, CHR, "AcquireWrite", NULL, "a{sv}", 0),
+			    "NotSupported: Operation is not supported");
+	assert_string_equal(call(w->bus, outbox, CHR, "AcquireNotify", &out, "a{sv}", 0), "ok");
+	assert_true(sd_bus_message_read(out, "hq", &nfd, &mtu) > 0);
+	for (int i = 0; i < 100; i++) {
+		data[2] = (uint8_t)i;
+		assert_int_equal(send(wfd, data, 244, 0), 244);
+	}
+	p = (struct pollfd){.fd = nfd, .events = POLLIN};
+	for (int i = 0; i < 100; i++) {
+		assert_int_equal(poll(&p, 1, 2000), 1);
+		assert_int_equal(recv(nfd, data, sizeof(data), 0), 244);
+		assert_int_equal(data[2], i); /* none lost, in order */
+	}
+	assert_string_equal(call(w->bus, LOCK, DEVICE, "Disconnect", NULL, NULL), "ok");
+	assert_int_equal(recv(nfd, data, sizeof(data), 0), 0);
+	sd_bus_message_unref(in);
+	sd_bus_message_unref(out);
+	assert_false(flag(w->bus, LOCK, DEVICE, "Connected"));
+	assert_string_equal(write_value(w->bus, inbox, 1, NULL), "Failed: Not connected");
+}
+
+static void subscription_outlives_a_reconnection(void **state)
+{
+	struct world *w = world(state);
+	char outbox[128];
+
+	connect_lock(w);
+	strcpy(outbox, find_chr(w, OUTBOX));
+	assert_string_equal(call(w->bus, outbox, CHR, "StartNotify", NULL, NULL), "ok");
+	tell(w, "drop-link hci1");
+	wait_flag(w, LOCK, DEVICE, "Connected", false);
+	assert_string_equal(call(w->bus, LOCK, DEVICE, "Connect", NULL, NULL), "ok");
+	wait_flag(w, LOCK, DEVICE, "ServicesResolved", true);
+	pass(w, 100, NULL, 0);
+	w->changed = 0;
+	assert_string_equal(write_value(w->bus, find_chr(w, INBOX), 5, "command"), "ok");
+	pass(w, 1000, &w->changed, 1);
+	assert_int_equal(w->changed, 1);
+}
+
+static void frozen_application_fails_the_write_and_keeps_the_link(void **state)
+{
+	struct world *w = world(state);
+	char slow[128];
+	uint64_t start;
+
+	tell(w, "set app-timeout 300");
+	connect_lock(w);
+	strcpy(slow, find_chr(w, SLOW));
+	kill(w->lock, SIGSTOP);
+	start = now_ms();
+	assert_string_equal(write_value(w->bus, slow, 3, NULL),
+			    "Failed: Operation failed with ATT error: 0x0e");
+	assert_in_range(now_ms() - start, 290, 900);
+	assert_true(flag(w->bus, LOCK, DEVICE, "Connected"));
+	kill(w->lock, SIGCONT);
+	assert_string_equal(write_value(w->bus, slow, 3, NULL), "ok");
+}
+
+static void killed_application_takes_its_services_along(void **state)
+{
+	struct world *w = world(state);
+	char slow[128], again[128];
+
+	connect_lock(w);
+	strcpy(slow, find_chr(w, SLOW));
+	w->removed = 0;
+	private_end(&w->lock, SIGKILL);
+	pass(w, 1000, &w->removed, 6);
+	assert_true(w->removed >= 6);
+	assert_non_null(strstr(write_value(w->bus, slow, 3, NULL), "UnknownObject"));
+	assert_true(flag(w->bus, LOCK, DEVICE, "Connected"));
+	start_lock(w);
+	pass(w, 300, NULL, 0);
+	strcpy(again, find_chr(w, SLOW));
+	assert_string_not_equal(again, slow); /* handles only grow */
+	assert_string_equal(write_value(w->bus, again, 3, NULL), "ok");
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(values_are_read_written_and_notified),
+		T(long_values_are_read_in_pieces),
+		T(sockets_carry_writes_and_notifications),
+		T(subscription_outlives_a_reconnection),
+		T(frozen_application_fails_the_write_and_keeps_the_link),
+		T(killed_application_takes_its_services_along),
+	};
+
+	return find_program() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
+}
