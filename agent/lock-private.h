@@ -13,6 +13,7 @@
 #define LOCK_FORWARDS	  2u
 #define LOCK_TRIES	  5u
 #define LOCK_PACE_MS	  1000u /* between tries to connect for a command */
+#define LOCK_TAIL_MS	  3000u /* times the number of tries: a receipt that is being made */
 #define LOCK_TEST_MS	  65000u
 #define LOCK_READER_MS	  600000u /* after a refusal as a reader */
 #define LOCK_EARLY	  32u	  /* receipt numbers published ahead of a gap */
@@ -142,7 +143,7 @@ struct lock {
 	uint64_t test_end;
 	uint64_t fetch_at; /* 0: not wanted */
 	uint64_t visit_at;
-	unsigned fail_gap, hint_gap;
+	unsigned fail_gap, hint_gap, tail_tries;
 	uint8_t *reader_auth; /* owned */
 	size_t reader_auth_len;
 	struct {

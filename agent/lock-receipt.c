@@ -118,6 +118,14 @@ void lock_log_head(struct lock *l, const struct open_answer *answer)
 	bool gap;
 
 	lock_learn(l, result);
+	if (last > l->n && ++l->tail_tries < LOCK_TRIES) {
+		/* The newest is not told yet: its motor still moves. */
+		l->head = last;
+		l->fetch_at = lock_now(l) + l->tail_tries * LOCK_TAIL_MS;
+		l->ops->keep(l->user);
+		return;
+	}
+	l->tail_tries = 0;
 	if (last > l->n)
 		skip_to(l, last);
 	gap = l->gap;

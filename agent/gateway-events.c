@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The event stream: numbered, chained, on disk until the broker's PUBACK and for the retention time
+ * after it. Rows go out in order; one that is in flight is never published again.
+ */
+#include "gateway-private.h"
+
+#define FETCH 16u
+
+char *gateway_event_encode(struct gateway *gw, struct event *event)
+{
+	struct time_verdict time = gateway_time(gw);
+
+	if (store_event_next(gw->store, &event->seq, event->prev) < 0)
+		return NULL;
+	snprintf(event->stream, sizeof(event->stream), "%s", store_stream(gw->store));
+	event->time = time.now;
+	event->synchronised = time.synchronised;
+	return event_encode(event);
+}
+
+void gateway_event_stored(struct gateway *gw, const char *text)
+{
+	if (gw->control)
+		(void)control_event(gw->control, text);
+	gateway_outbox(gw);
+}
+
+int gateway_event(struct gateway *gw, struct event *event)
+{
+	cleanup(freep) char *text = gateway_event_encode(gw, event);
+	int r = text ? store_event(gw->store, event->seq, text, event->correlation, event->time)
+		     : -EIO;
+
+	r = gateway_stored(gw, r, "event");
+	if (r < 0)
+		return r;
+	gateway_event_stored(gw, text);
+	return 0;
+}
+
+/* --- the way out -------------------------------------------------------------------------------- */
+
+static int send_row(const struct store_row *row, void *user)
+{
+	struct gateway *gw = user;
+	char topic[TOPIC_MAX];
+	struct mqtt_publish publish = {
+		.topic = topic,
+		.payload = row->payload,
+		.qos = 1,
+		.correlation = row->correlation,
+		.content_type = "application/json",
+	};
+	int r;
+
+	gateway_topic(gw, TOPIC_EVENT, "", topic);
+	r = mqtt_publish(gw->mqtt, &publish, (int64_t)row->seq);
+	if (r < 0 && r != -EALREADY && r != -EMSGSIZE)
+		return 1; /* room comes with the next PUBACK, or the next connection */
+	if (r == -EMSGSIZE) {
+		/* No later try can do better with this broker; it stays on disk, for a replay. */
+		log_fact(LOG_ERR, "an event is larger than the broker takes", NULL);
+		gw->outbox_stuck = true;
+	}
+	gw->sent_up_to = row->seq;
+	return 0;
+}
+
+void gateway_outbox(struct gateway *gw)
+{
+	unsigned room;
+
+	if (!gw->mqtt || !gw->was_online)
+		return;
+	room = mqtt_room(gw->mqtt);
+	if (room == 0)
+		return;
+	(void)gateway_stored(gw,
+			     store_each_event(gw->store, gw->sent_up_to + 1,
+					      room < FETCH ? room : FETCH, true, send_row, gw),
+			     "outbox");
+}
+
+void gateway_outbox_online(struct gateway *gw)
+{
+	gw->sent_up_to = 0;
+	gw->outbox_stuck = false;
+	gateway_outbox(gw);
+}
+
+void gateway_outbox_acked(struct gateway *gw, int64_t row)
+{
+	int r = store_acked(gw->store, (uint64_t)row);
+
+	if (r != -ENOENT)
+		(void)gateway_stored(gw, r, "outbox");
+	gateway_outbox(gw);
+}
+
+void gateway_outbox_rejected(struct gateway *gw, int64_t row, uint8_t reason)
+{
+	char word[8];
+
+	snprintf(word, sizeof(word), "0x%02x", reason);
+	log_fact(LOG_WARNING,
+		 "the broker refused an event; it is tried again with the next connection",
+		 "REASON", word, NULL);
+	gw->counters.events_rejected++;
+	gw->outbox_stuck = true;
+	gateway_state_changed(gw, false);
+	gateway_outbox(gw);
+}
+
+void gateway_outbox_lost(struct gateway *gw, int64_t row)
+{
+	if ((uint64_t)row <= gw->sent_up_to)
+		gw->sent_up_to = (uint64_t)row - 1;
+}
+
+void gateway_trim(struct gateway *gw)
+{
+	struct event event = {.type = EVENT_DROPPED};
+
+	if (gateway_stored(gw, store_trim(gw->store, gateway_time(gw).now, &event.count),
+			   "trimming events") < 0 ||
+	    event.count == 0)
+		return;
+	log_fact(LOG_ERR, "events had to be dropped: the disk bound is reached", NULL);
+	(void)gateway_event(gw, &event);
+}
+
+/* --- replay ------------------------------------------------------------------------------------- */
+
+static const struct held *find_held(struct gateway *gw, const char *what, enum token_kind *ret_kind,
+				    const char **ret_name)
+{
+	const struct trust_list *list;
+
+	*ret_name = what;
+	if (strcmp(what, "keys") == 0) {
+		*ret_kind = TOKEN_KEYS;
+		return trust_keys(gw->trust);
+	}
+	if (strcmp(what, "policy") == 0) {
+		*ret_kind = TOKEN_POLICY;
+		return gw->trust->policy_held.document ? &gw->trust->policy_held : NULL;
+	}
+	if (strncmp(what, "list/", 5) != 0)
+		return NULL;
+	*ret_kind = TOKEN_LIST;
+	*ret_name = what + 5;
+	list = trust_list_by_name(gw->trust, span_str(what + 5));
+	return list ? &list->held : NULL;
+}
+
+static void send_copy(struct gateway *gw, const char *what)
+{
+	struct event event = {.type = EVENT_DOCUMENT_COPY, .has_document = true};
+	const char *name;
+	const struct held *held = find_held(gw, what, &event.document_kind, &name);
+
+	if (!held) {
+		log_fact(LOG_NOTICE, "asked for a document that is not held", NULL);
+		return;
+	}
+	snprintf(event.document.name, sizeof(event.document.name), "%.*s", ID_MAX, name);
+	event.document.iat = held->iat;
+	memcpy(event.document.digest, held->digest, DIGEST_LEN);
+	event.copy = span_of(held->document, held->len);
+	(void)gateway_event(gw, &event);
+}
+
+void gateway_replay(struct gateway *gw, struct span payload)
+{
+	struct message_replay replay;
+	int64_t n;
+
+	if (message_replay_parse(payload, &replay) != 0) {
+		log_fact(LOG_NOTICE, "a replay request that cannot be read", NULL);
+		return;
+	}
+	if (replay.document[0])
+		send_copy(gw, replay.document);
+	if (!replay.stream[0])
+		return;
+	if (strcmp(replay.stream, store_stream(gw->store)) != 0) {
+		log_fact(LOG_NOTICE, "a replay request for another stream", NULL);
+		return;
+	}
+	n = store_replay(gw->store, replay.from);
+	if (gateway_stored(gw, n < 0 ? (int)n : 0, "replay") < 0)
+		return;
+	if (replay.from <= gw->sent_up_to)
+		gw->sent_up_to = replay.from ? replay.from - 1 : 0;
+	gateway_outbox(gw);
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Shared by the gateway's files, one concern each:
+ *   gateway.c            life, reload, goodbye
+ *   gateway-time.c       what time it is, the hourly work
+ *   gateway-events.c     the event stream and its way to the broker
+ *   gateway-documents.c  the city's documents: taken in, kept, given back at start
+ *   gateway-authorize.c  authorizations and their outcomes
+ *   gateway-locks.c      one session per lock
+ *   gateway-radio.c      adverts and links
+ *   gateway-broker.c     topics in and out
+ *   gateway-report.c     presence, state, health, the locks' topics
+ *   gateway-control.c    the person at the box
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/gate.h"
+#include "gateway.h"
+#include "link/bluez.h"
+#include "link/bus.h"
+#include "link/clock.h"
+#include "link/control.h"
+#include "link/mqtt.h"
+#include "link/store.h"
+#include "lock.h"
+#include "log.h"
+#include "message.h"
+
+#include <errno.h>
+
+#define GATEWAY_STRANGERS   64
+#define GATEWAY_PAYLOAD_MAX (256u * 1024) /* an event with the copy of a list in it */
+#define GATEWAY_WAIT_MS	    60000u	  /* for the radio, on behalf of a command */
+#define GATEWAY_FORGET_S    (7u * 86400)  /* ctis after their exp */
+#define GATEWAY_HOUR_US	    3600000000ull
+
+struct gateway_lock {
+	struct gateway *gw;
+	struct config_lock config;
+	struct lock *lock;
+	char address[BLUEZ_ADDRESS_SIZE]; /* "": not found yet */
+	struct bluez_link *link;
+	bool ready, announced, dirty;
+	sd_event_source *alarm;
+	uint64_t reader_iat, reader_exp; /* exp 0: no read authorization */
+	struct control_test *test;
+	uint8_t advert[6];	   /* as it is on disk */
+	struct gateway_lock *next; /* of gw->leaving */
+};
+
+/* An outcome that nobody knows yet. */
+struct gateway_unknown {
+	uint8_t cti[CTI_LEN];
+	char lock[ID_MAX + 1];
+	uint64_t exp;
+	enum scope scope;
+	bool gap; /* receipts since were lost in the lock: absence proves nothing */
+	uint8_t correlation[CORRELATION_MAX];
+	size_t correlation_len;
+};
+
+struct gateway_counters {
+	uint64_t turn_max_us, turns;
+	uint64_t refused[REASON_COUNT_];
+	uint64_t accepted, done, failed, unknown;
+	uint64_t documents_applied, documents_refused, receipts, events_rejected;
+};
+
+struct gateway {
+	sd_event *event;
+	const struct gateway_ops *ops;
+	void *user;
+	char config_path[512];
+	struct config config;
+	struct store *store;
+	struct trust *trust;
+	struct signer reader;
+	struct bus *bus;
+	struct bluez *bluez;
+	struct mqtt *mqtt;
+	struct clock *clock;
+	struct control *control;
+	bool stopping, mqtt_stopping, mqtt_renew;
+	uint64_t started_ms, started_cpu_ms;
+
+	/* time */
+	struct reckoning reckoning;
+	uint64_t floor_stored;
+	enum clock_problem clock_problem;
+	bool clock_told;
+	sd_event_source *hourly;
+
+	/* store */
+	bool damaged;	/* everything but `lock` is refused until the city's documents are back */
+	bool undurable; /* a document is in force, but not on disk */
+	struct applied durable[APPLIED_MAX];
+	size_t ndurable;
+	int store_trouble; /* -errno of the last write that failed; 0 */
+	char store_words[120];
+
+	/* events */
+	uint64_t sent_up_to; /* published in this connection */
+	bool outbox_stuck;   /* a row was rejected */
+	uint64_t rejected_at;
+
+	/* reports */
+	sd_event_source *report, *health;
+	bool state_dirty, report_soon;
+	bool radio_up, was_online;
+	char adapter[16];
+	char radio_words[120];
+	enum bluez_rung rung;
+	uint64_t recoveries;
+	char boot[33];
+
+	struct gateway_lock *locks[CONFIG_LOCKS];
+	size_t nlocks;
+	struct gateway_lock *leaving; /* removed, but BlueZ still holds their links; lock NULL */
+	struct gateway_unknown *unknowns;
+	size_t nunknowns;
+
+	/* finding locks whose address is not configured */
+	struct bluez_link *probe;
+	char probing[BLUEZ_ADDRESS_SIZE], found[ID_MAX + 1];
+	struct {
+		char address[BLUEZ_ADDRESS_SIZE];
+		uint64_t until_ms;
+	} strangers[GATEWAY_STRANGERS];
+	size_t nstrangers;
+
+	struct gateway_counters counters;
+};
+
+/* gateway.c */
+void gateway_fatal(struct gateway *gw, const char *why);
+/* A write to the store failed: told once, shown as a problem until one succeeds. Returns r. */
+int gateway_stored(struct gateway *gw, int r, const char *what);
+
+/* gateway-time.c */
+int gateway_time_start(struct gateway *gw);
+struct time_verdict gateway_time(struct gateway *gw);
+void gateway_time_learn(struct gateway *gw, enum token_kind kind, uint64_t iat);
+extern const struct clock_ops gateway_clock_ops;
+
+/* gateway-events.c */
+/* Fills stream, seq, prev and time; malloc'd text or NULL. To be stored before the next one. */
+char *gateway_event_encode(struct gateway *gw, struct event *event);
+void gateway_event_stored(struct gateway *gw, const char *text);
+/* Encodes, stores, sends. 0 or -errno. */
+int gateway_event(struct gateway *gw, struct event *event);
+void gateway_outbox(struct gateway *gw);
+void gateway_outbox_online(struct gateway *gw);
+void gateway_outbox_acked(struct gateway *gw, int64_t row);
+void gateway_outbox_rejected(struct gateway *gw, int64_t row, uint8_t reason);
+void gateway_outbox_lost(struct gateway *gw, int64_t row);
+void gateway_replay(struct gateway *gw, struct span payload);
+void gateway_trim(struct gateway *gw);
+
+/* gateway-documents.c */
+int gateway_documents_restore(struct gateway *gw);
+void gateway_document(struct gateway *gw, const struct trust_topic *topic, struct span payload);
+/* What arrived for this gateway alone: also a reader's authorization, a claim, a release. */
+void gateway_own_document(struct gateway *gw, struct span payload);
+void gateway_documents_again(struct gateway *gw);   /* what could not be written */
+void gateway_documents_readers(struct gateway *gw); /* hands the stored ones to the locks */
+
+/* gateway-authorize.c */
+int gateway_authorize_restore(struct gateway *gw);
+void gateway_authorize(struct gateway *gw, const struct mqtt_message *message);
+int gateway_recheck(struct gateway_lock *gl, const struct lock_command *command);
+void gateway_outcome(struct gateway_lock *gl, const struct lock_command *command,
+		     enum outcome outcome, enum reason reason, struct span receipt,
+		     const struct result *result);
+/* A receipt from the log: true if it was the outcome of an authorization. */
+bool gateway_resolve(struct gateway_lock *gl, const struct token *token, struct span document,
+		     const struct result *result);
+void gateway_log_complete(struct gateway_lock *gl, bool gap);
+void gateway_gate_input(struct gateway *gw, struct gate_input *in,
+			struct gate_lock locks[static CONFIG_LOCKS]);
+
+/* gateway-locks.c */
+int gateway_locks_sync(struct gateway *gw); /* makes the sessions what the configuration says */
+void gateway_lock_free(struct gateway_lock *gl);
+struct gateway_lock *gateway_lock_find(struct gateway *gw, struct span id);
+void gateway_locks_documents(struct gateway *gw);
+void gateway_lock_found(struct gateway_lock *gl, const char *address);
+
+/* gateway-radio.c */
+int gateway_radio_start(struct gateway *gw);
+/* Frees it; its link, if there is one, ends first. */
+void gateway_radio_release(struct gateway_lock *gl);
+extern const struct lock_radio gateway_lock_radio;
+
+/* gateway-broker.c */
+int gateway_broker_start(struct gateway *gw);
+void gateway_topic(const struct gateway *gw, enum topic_kind kind, const char *name,
+		   char ret[static TOPIC_MAX]);
+
+/* gateway-report.c */
+int gateway_report_start(struct gateway *gw);
+void gateway_report_online(struct gateway *gw);
+/* State or a lock's topic is not as published: soon. at_once: a new document is held. */
+void gateway_state_changed(struct gateway *gw, bool at_once);
+void gateway_lock_changed(struct gateway_lock *gl);
+void gateway_lock_clear(struct gateway *gw, const char *lock);
+void gateway_problems(struct gateway *gw, struct problems *ret);
+void gateway_fill_state(struct gateway *gw, struct message_state *ret);
+void gateway_fill_lock(struct gateway_lock *gl, struct message_lock *ret);
+void gateway_fill_health(struct gateway *gw, struct message_health *ret);
+
+/* gateway-control.c */
+extern const struct control_ops gateway_control_ops;

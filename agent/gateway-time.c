@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What time it is (contract section 6): the floor from disk, build and enrolment, raised by
+ * root-signed documents, and the hourly work that keeps it on disk.
+ */
+#include "gateway-private.h"
+
+/* The day this was written: no document of ours is older. */
+#define BUILD_TIME 1735689600ull
+
+static void persist_floor(struct gateway *gw)
+{
+	uint64_t reckoned = reckoning_reckoned(&gw->reckoning, clock_boot_ms() / 1000);
+	uint8_t bytes[8];
+
+	if (reckoned <= gw->floor_stored)
+		return;
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)(reckoned >> (8 * i));
+	if (gateway_stored(gw, store_put_value(gw->store, "floor", SPAN(bytes)), "floor") == 0)
+		gw->floor_stored = reckoned;
+}
+
+static uint64_t stored_floor(struct gateway *gw)
+{
+	uint8_t bytes[8];
+	uint64_t floor = 0;
+	size_t len;
+
+	if (store_get_value(gw->store, "floor", bytes, sizeof(bytes), &len) < 0 ||
+	    len != sizeof(bytes))
+		return 0;
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		floor |= (uint64_t)bytes[i] << (8 * i);
+	return floor;
+}
+
+static void judge(struct gateway *gw, const struct time_verdict *time)
+{
+	struct event event = {.type = EVENT_CLOCK};
+
+	if (!clock_asked(gw->clock) || (gw->clock_told && time->problem == gw->clock_problem))
+		return;
+	gw->clock_told = true;
+	gw->clock_problem = time->problem;
+	snprintf(event.detail, sizeof(event.detail), "%s",
+		 time->problem == CLOCK_FINE ? "synchronised" : clock_problem_word(time->problem));
+	log_fact(time->problem == CLOCK_FINE ? LOG_INFO : LOG_WARNING, "clock", "STATE",
+		 event.detail, NULL);
+	(void)gateway_event(gw, &event);
+	gateway_state_changed(gw, false);
+}
+
+struct time_verdict gateway_time(struct gateway *gw)
+{
+	struct clock_reading reading = clock_read(gw->clock);
+
+	return reckoning_read(&gw->reckoning, &reading);
+}
+
+static void on_clock_changed(void *user)
+{
+	struct gateway *gw = user;
+	struct time_verdict time = gateway_time(gw);
+
+	judge(gw, &time);
+}
+
+const struct clock_ops gateway_clock_ops = {.changed = on_clock_changed};
+
+void gateway_time_learn(struct gateway *gw, enum token_kind kind, uint64_t iat)
+{
+	reckoning_saw(&gw->reckoning, iat);
+	if (kind == TOKEN_KEYS && reckoning_learn(&gw->reckoning, iat, clock_boot_ms() / 1000))
+		persist_floor(gw);
+}
+
+static int on_hour(sd_event_source *source, uint64_t usec, void *user)
+{
+	struct gateway *gw = user;
+	struct time_verdict time = gateway_time(gw);
+
+	judge(gw, &time);
+	persist_floor(gw);
+	if (time.now > GATEWAY_FORGET_S)
+		(void)gateway_stored(gw, store_forget(gw->store, time.now - GATEWAY_FORGET_S),
+				     "forgetting");
+	gateway_trim(gw);
+	gateway_state_changed(gw, false); /* expiry shows by itself */
+	sd_event_source_set_time_relative(source, GATEWAY_HOUR_US);
+	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+int gateway_time_start(struct gateway *gw)
+{
+	uint64_t floor = BUILD_TIME;
+
+	gw->floor_stored = stored_floor(gw);
+	if (gw->floor_stored > floor)
+		floor = gw->floor_stored;
+	if (gw->config.enrolled > floor)
+		floor = gw->config.enrolled;
+	reckoning_init(&gw->reckoning, floor, clock_boot_ms() / 1000);
+	for (size_t i = 0; i < gw->trust->nchain; i++)
+		gateway_time_learn(gw, TOKEN_KEYS, gw->trust->chain[i].iat);
+	reckoning_saw(&gw->reckoning, gw->trust->policy_held.iat);
+	for (size_t i = 0; i < gw->trust->nlists; i++)
+		reckoning_saw(&gw->reckoning, gw->trust->lists[i].held.iat);
+	return sd_event_add_time_relative(gw->event, &gw->hourly, CLOCK_BOOTTIME, GATEWAY_HOUR_US,
+					  60000000, on_hour, gw);
+}
