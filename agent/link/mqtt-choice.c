@@ -2,7 +2,7 @@
 /*
  * Which broker, and when. A round tries the brokers in order of preference;
  * after a round in vain comes a pause. The pause starts small again only after a connection that
- * held, so that two clients with one client id do not throw each other out for ever at full speed.
+ * held for a while, so that two clients with one client id do not throw each other out for ever at full speed.
  *
  * On a less preferred broker, the ones before it are tried beside the connection that stands; it is
  * given up only when a better one is up.
@@ -185,7 +185,9 @@ static void on_tick(struct conn *c, void *user)
 
 	if (c != m->current || m->mode != RUNNING)
 		return;
-	if (m->flights.n && now - m->acked_at >= o->ack_timeout_ms * UINT64_C(1000)) {
+	/* A slow line needs its time for what is in flight: 1 kB/s at least. */
+	if (m->flights.n &&
+	    now - m->acked_at >= (o->ack_timeout_ms + m->flights.bytes) * UINT64_C(1000)) {
 		conn_drop(c);
 		on_down(c, "timed out: the broker acknowledges nothing", m);
 	} else if (conn_broker(c) > 0 && !m->better && !m->flights.n &&

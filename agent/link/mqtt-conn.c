@@ -89,6 +89,8 @@ static void settle(struct conn *c)
 		return;
 	if (!c->gone && !c->error) {
 		announce(c);
+		if (c->state == DEAD)
+			return;
 		if (c->io && mosquitto_socket(handle(c)) >= 0 && rearm(c) >= 0)
 			return;
 	}
@@ -134,9 +136,9 @@ static int on_tick(sd_event_source *source, uint64_t now, void *user)
 	struct conn *c = user;
 
 	sd_event_source_set_time_relative(source, TICK_USEC);
-	/* Reading without cause frees what TLS may still hold decrypted, of which epoll knows
-	 * nothing. */
-	c->error = mosquitto_loop_misc(handle(c));
+	/* TLS may hold bytes that are decrypted already, of which epoll knows nothing: read without cause. */
+	if (!c->error && !c->gone)
+		c->error = mosquitto_loop_misc(handle(c));
 	if (!c->error && !c->gone)
 		c->error = mosquitto_loop_read(handle(c), 1);
 	settle(c);
@@ -242,6 +244,7 @@ static int watch(struct conn *c)
 	int copy = fcntl(mosquitto_socket(handle(c)), F_DUPFD_CLOEXEC, 3);
 	int r;
 
+	fcntl(mosquitto_socket(handle(c)), F_SETFD, FD_CLOEXEC); /* the library does not */
 	if (copy < 0)
 		return -errno;
 	r = sd_event_add_io(c->event, &c->io, copy, EPOLLIN, on_io, c);

@@ -202,15 +202,11 @@ static int set_up_handle(struct dial *d, const struct mqtt_options *o)
 	return rc ? -EINVAL : 0;
 }
 
-int dial_new(const struct mqtt_options *options, const struct mqtt_broker *broker, void *user,
-	     struct dial **ret)
+static int fill(struct dial *d, const struct mqtt_options *options,
+		const struct mqtt_broker *broker)
 {
-	cleanup(dial_freep) struct dial *d = calloc(1, sizeof(*d));
 	int r;
 
-	if (!d)
-		return -ENOMEM;
-	d->user = user;
 	d->keepalive = (int)options->keepalive_s;
 	d->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (d->event_fd < 0)
@@ -218,10 +214,24 @@ int dial_new(const struct mqtt_options *options, const struct mqtt_broker *broke
 	r = copy_broker(d, broker);
 	if (r < 0)
 		return r;
-	r = set_up_handle(d, options);
-	if (r < 0)
+	return set_up_handle(d, options);
+}
+
+int dial_new(const struct mqtt_options *options, const struct mqtt_broker *broker, void *user,
+	     struct dial **ret)
+{
+	struct dial *d = calloc(1, sizeof(*d));
+	int r;
+
+	if (!d)
+		return -ENOMEM;
+	d->user = user;
+	r = fill(d, options, broker);
+	if (r < 0) {
+		dial_destroy(d);
 		return r;
-	*ret = steal(d);
+	}
+	*ret = d;
 	return 0;
 }
 

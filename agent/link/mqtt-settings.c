@@ -72,7 +72,8 @@ static int own_will(struct settings *s, const struct mqtt_publish *from)
 	payload = malloc(from->payload.len + 1);
 	if (payload && from->payload.len)
 		memcpy(payload, from->payload.data, from->payload.len);
-	s->will.payload = span_of(payload, from->payload.len);
+	s->will.payload.data = payload;
+	s->will.payload.len = from->payload.len;
 	return s->will.topic && payload ? 0 : -ENOMEM;
 }
 

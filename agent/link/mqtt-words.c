@@ -11,6 +11,10 @@
 
 #include "core/span.h"
 
+/* A broker that refuses a certificate may close before its alert is read. */
+#define CLOSED_DURING_TLS                                                                          \
+	"closed by the broker during TLS: it may not accept this box's certificate"
+
 const char *mqtt_words_reason(uint8_t code)
 {
 	switch (code) {
@@ -81,7 +85,7 @@ static const char *tls_words(const char *complaint)
 		{"Unable to load CA", "CA file not usable"},
 		{"Unable to load client certificate", "certificate file not usable"},
 		{"Unable to load client key", "key file not usable"},
-		{"unexpected eof", "closed by the broker during TLS"},
+		{"unexpected eof", CLOSED_DURING_TLS},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
@@ -102,6 +106,8 @@ static const char *errno_words(int error)
 	case ENETDOWN:
 	case EADDRNOTAVAIL:
 		return "no route to the broker (network down?)";
+	case EPROTO: /* the library's word for what OpenSSL could not tell, such as a reset */
+		return CLOSED_DURING_TLS;
 	case EMFILE:
 	case ENFILE:
 		return "out of file descriptors";

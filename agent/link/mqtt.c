@@ -12,6 +12,8 @@
 
 #include "link/mqtt-private.h"
 
+#define HELD_MAX_MS 10000u
+
 /* --- rows and subscriptions --- */
 
 void mqtt_on_published(struct conn *c, uint16_t mid, uint8_t reason, void *user)
@@ -86,12 +88,19 @@ void mqtt_go_online(struct mqtt *m, bool session_present)
 		m->ops->online(broker, session_present, m->user);
 }
 
+/* A connection that stood for so long has held. */
+static uint64_t held_usec(const struct mqtt *m)
+{
+	unsigned ms = m->settings.options.backoff_max_ms;
+
+	return (ms < HELD_MAX_MS ? ms : HELD_MAX_MS) * UINT64_C(1000);
+}
+
 void mqtt_go_offline(struct mqtt *m, const char *reason)
 {
 	struct flights gone = m->flights;
 
-	if (choice_now(CLOCK_MONOTONIC) - m->up_at >=
-	    m->settings.options.backoff_max_ms * UINT64_C(1000))
+	if (choice_now(CLOCK_MONOTONIC) - m->up_at >= held_usec(m))
 		m->rounds = 0;
 	m->online = false;
 	m->flights = (struct flights){0};

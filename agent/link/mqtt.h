@@ -62,25 +62,31 @@ struct mqtt_publish {
 	const char *response_topic; /* NULL: none */
 };
 
-/* Zero means the default in brackets. Everything is copied by mqtt_new(). */
+/*
+ * Zero means the default in brackets. Everything is copied by mqtt_new().
+ *
+ * A pause between rounds of attempts doubles from backoff_min_ms to backoff_max_ms, and is by chance 0.5
+ * to 1.5 of that; it starts small again after a connection that stood for 10 s. With no PUBACK at all
+ * for ack_timeout_ms (and 1 ms per byte in flight) a connection counts as lost. On a less preferred
+ * broker those before it are tried every preferred_retry_s, beside the connection that stands and only
+ * while nothing is in flight; when one answers, `offline` and `online` follow each other at once.
+ */
 struct mqtt_options {
 	const struct mqtt_broker *brokers; /* in order of preference, 1 to MQTT_BROKERS_MAX */
 	size_t n_brokers;
 	const char *client_id;
-	unsigned keepalive_s;	   /* [30] at least 5 */
-	uint32_t session_expiry_s; /* 0: the session ends with the connection */
-	bool clean_start;	   /* at every connect */
-	uint16_t receive_maximum; /* [8] unacknowledged messages that the broker may send at once */
-	unsigned rows_maximum;	  /* [16] rows in flight at once */
-	size_t max_payload;	  /* [MQTT_PAYLOAD_MAX] larger messages go to `oversized` */
-	unsigned backoff_min_ms;  /* [1000] the pause doubles from here ... */
-	unsigned backoff_max_ms;  /* [60000] ... to here, each time by chance 0.5 to 1.5 of it */
-	unsigned connect_timeout_ms; /* [20000] from the name to the CONNACK */
-	unsigned ack_timeout_ms;  /* [60000] no PUBACK at all for so long: the connection counts as
-				     lost */
-	unsigned stop_timeout_ms; /* [2000] for what is in flight, and the DISCONNECT */
-	unsigned preferred_retry_s;	 /* [900] on a less preferred broker: try those before it so
-					    often */
+	unsigned keepalive_s;		 /* [30] at least 5 */
+	uint32_t session_expiry_s;	 /* 0: the session ends with the connection */
+	bool clean_start;		 /* at every connect */
+	uint16_t receive_maximum;	 /* [8] messages unacknowledged by us at once */
+	unsigned rows_maximum;		 /* [16] rows in flight at once */
+	size_t max_payload;		 /* [MQTT_PAYLOAD_MAX] larger ones go to `oversized` */
+	unsigned backoff_min_ms;	 /* [1000] */
+	unsigned backoff_max_ms;	 /* [60000] */
+	unsigned connect_timeout_ms;	 /* [20000] from the name to the CONNACK */
+	unsigned ack_timeout_ms;	 /* [60000] */
+	unsigned stop_timeout_ms;	 /* [2000] for what is in flight, and the DISCONNECT */
+	unsigned preferred_retry_s;	 /* [900] */
 	const struct mqtt_publish *will; /* NULL: none; topic, payload, qos, retain count */
 };
 
@@ -105,7 +111,7 @@ struct mqtt_ops {
 	void (*online)(size_t broker, bool session_present, void *user);
 	/* Was online, no longer is. The reason is in words for people. */
 	void (*offline)(const char *reason, void *user);
-	/* One attempt at one broker failed; the next comes by itself. */
+	/* One attempt at one broker failed; the next comes by itself. Also while online: see preferred_retry_s. */
 	void (*failed)(size_t broker, const char *reason, void *user);
 	void (*message)(const struct mqtt_message *msg, void *user);
 	void (*acked)(int64_t row, void *user);
