@@ -70,9 +70,13 @@ const struct clock_ops gateway_clock_ops = {.changed = on_clock_changed};
 
 void gateway_time_learn(struct gateway *gw, enum token_kind kind, uint64_t iat)
 {
+	struct time_verdict time;
+
 	reckoning_saw(&gw->reckoning, iat);
 	if (kind == TOKEN_KEYS && reckoning_learn(&gw->reckoning, iat, clock_boot_ms() / 1000))
 		persist_floor(gw);
+	time = gateway_time(gw); /* a clock that was far ahead of all we knew may not be any more */
+	judge(gw, &time);
 }
 
 static int on_hour(sd_event_source *source, uint64_t usec, void *user)
