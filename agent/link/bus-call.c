@@ -16,6 +16,7 @@ struct bus_call {
 	void (*reply)(struct DBusMessage *reply, void *user);
 	void (*value)(const struct bus_value *value, void *user);
 	void (*done)(int r, void *user);
+	void (*drop)(void *user); /* may be NULL */
 	void *user;
 };
 
@@ -26,6 +27,12 @@ static void call_free(struct bus_call *call)
 	list_remove(call);
 	dbus_pending_call_unref(call->pending);
 	free(call);
+}
+
+static void forget(struct bus_call *call)
+{
+	dbus_pending_call_cancel(call->pending);
+	call_free(call);
 }
 
 static void on_reply(DBusPendingCall *pending, void *user)
@@ -68,7 +75,7 @@ static int start(struct bus *bus, DBusMessage *message, unsigned timeout_ms,
 		*slot = call;
 	list_add(bus->calls, call);
 	if (!dbus_pending_call_set_notify(pending, on_reply, call, NULL)) {
-		bus_call_cancel(call);
+		forget(call);
 		return -ENOMEM;
 	}
 	return 0;
@@ -88,12 +95,25 @@ int bus_call(struct bus *bus, struct DBusMessage *message, unsigned timeout_ms,
 	return start(bus, message, timeout_ms, &template, slot);
 }
 
+int bus_call_owning(struct bus *bus, struct DBusMessage *message, unsigned timeout_ms,
+		    void (*reply)(struct DBusMessage *reply, void *user), void (*drop)(void *user),
+		    void *user)
+{
+	struct bus_call template = {
+		.finish = finish_call, .reply = reply, .drop = drop, .user = user};
+
+	return start(bus, message, timeout_ms, &template, NULL);
+}
+
 void bus_call_cancel(struct bus_call *call)
 {
-	if (!call)
-		return;
-	dbus_pending_call_cancel(call->pending);
-	call_free(call);
+	void (*drop)(void *) = call ? call->drop : NULL;
+	void *user = call ? call->user : NULL;
+
+	if (call)
+		forget(call);
+	if (drop)
+		drop(user);
 }
 
 /* libdbus 1.14 forgets pending calls when the connection breaks, without a word to them. */
@@ -106,7 +126,7 @@ void bus_fail_calls(struct bus *bus)
 		return;
 	while (error && bus->calls) {
 		copy = *bus->calls;
-		bus_call_cancel(bus->calls);
+		forget(bus->calls);
 		copy.finish(&copy, error);
 	}
 }

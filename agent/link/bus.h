@@ -49,6 +49,10 @@ const char *bus_unique_name(const struct bus *bus);
 int bus_call(struct bus *bus, struct DBusMessage *call, unsigned timeout_ms,
 	     void (*reply)(struct DBusMessage *reply, void *user), void *user,
 	     struct bus_call **slot);
+/* The same with a user pointer of the call's own: drop(user) when it ends without a reply. */
+int bus_call_owning(struct bus *bus, struct DBusMessage *call, unsigned timeout_ms,
+		    void (*reply)(struct DBusMessage *reply, void *user), void (*drop)(void *user),
+		    void *user);
 /* NULL is fine. Clears the slot; the reply never fires. The called side is not told. */
 void bus_call_cancel(struct bus_call *call);
 /* A signal or a reply. Borrowed. */
