@@ -54,7 +54,8 @@ static void what_the_profile_leaves_out_is_refused(void **state)
 		  "a21a00000001000100"}},
 		{"keys neither number nor text",
 		 {"a1410000", "a1800000", "a1f500", "a1c00000", "a1a000"}},
-		{"not UTF-8: bytes", {"61ff", "6180", "62c328", "61c3", "63e28228", "62e282"}},
+		{"not UTF-8: bytes",
+		 {"61ff", "6180", "62c328", "61c3", "63e28228", "62e282", "6484908080"}},
 		{"not UTF-8: overlong", {"62c080", "62c1bf", "63e080af", "64f08080af"}},
 		{"not UTF-8: range", {"63eda080", "63edbfbf", "64f4908080", "64f5808080"}},
 		{"not UTF-8 in a key", {"a161ff00"}},
@@ -187,6 +188,30 @@ static void a_document_is_pulled_item_by_item(void **state)
 	assert_int_equal(cbor_peek(&r), CBOR_NOTHING);
 	assert_true(cbor_done(&r));
 	vectors_free(s);
+}
+
+static void false_is_not_true_and_null_is_neither(void **state)
+{
+	static const struct {
+		const char *byte;
+		bool value, good, null;
+	} cases[] = {
+		{"\xf4", false, true, false},
+		{"\xf5", true, true, false},
+		{"\xf6", false, false, true},
+		{"\x01", false, false, false},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct cbor_reader r;
+
+		cbor_reader_init(&r, span_of(cases[i].byte, 1));
+		assert_int_equal(cbor_bool(&r), cases[i].value);
+		assert_int_equal(cbor_done(&r), cases[i].good);
+		cbor_reader_init(&r, span_of(cases[i].byte, 1));
+		cbor_null(&r);
+		assert_int_equal(cbor_done(&r), cases[i].null);
+	}
 }
 
 static void the_first_error_sticks_and_later_reads_give_zero(void **state)
@@ -398,6 +423,7 @@ int main(void)
 		cmocka_unit_test(what_common_encoders_write_is_accepted),
 		cmocka_unit_test(values_are_read_at_their_limits),
 		cmocka_unit_test(a_document_is_pulled_item_by_item),
+		cmocka_unit_test(false_is_not_true_and_null_is_neither),
 		cmocka_unit_test(the_first_error_sticks_and_later_reads_give_zero),
 		cmocka_unit_test(a_whole_item_is_skipped_and_handed_out),
 		cmocka_unit_test(entering_stops_at_the_depth_and_leaving_at_the_top),
