@@ -102,8 +102,9 @@ int control_ask(struct bus *bus, const struct control_question *question,
 	if (!asking)
 		return -ENOMEM;
 	*asking = (struct asking){.answer = answer, .user = user};
-	r = bus_call(bus, call, question->timeout_ms ? question->timeout_ms : BUS_TIMEOUT_DEFAULT,
-		     on_reply, asking, NULL);
+	r = bus_call_owning(bus, call,
+			    question->timeout_ms ? question->timeout_ms : BUS_TIMEOUT_DEFAULT,
+			    on_reply, free, asking);
 	if (r < 0)
 		free(asking);
 	return r;
