@@ -261,6 +261,8 @@ static int on_changed(sd_bus_message *m, void *user, sd_bus_error *err)
 		return 0;
 	if (read_properties(m, &d) >= 0 && size_of(&d) <= AD_MAX)
 		v->data = d; /* else the last good one stays on the air */
+	if (v->timer)
+		schedule(v, 0); /* a new instance starts at once */
 	return 0;
 }
 

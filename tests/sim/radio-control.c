@@ -6,7 +6,8 @@
  *                                disconnect power
  *   set NAME VALUE               mtu interval connect-timeout temporary att-timeout app-timeout
  *                                supervision retransmit (ms), max-links peripheral-links packet-us
- *                                byte-ns rssi, connect-waits always-temporary (0, 1)
+ *                                byte-ns rssi; 0 or 1: connect-waits (for an advert)
+ *                                connect-needs-scan (kernels from 6.15) always-temporary
  *   rssi hciN LEVEL [hciM]       how hciN is heard, by all or by hciM
  *   interval hciN MS             of its adverts; 0: the setting
  *   loss hciN PERCENT            adverts lost, packets late, connections failing

@@ -461,18 +461,24 @@ void device_resolved(struct device *d)
 	bus_flush(d->adapter->radio);
 }
 
-/* The link is gone. May free d: RemoveDevice was waiting for this. */
+/*
+ * The link is gone. Who asked for it is answered between the two changes, as the daemon does: the
+ * answer to Disconnect comes before Connected=false. May free d: RemoveDevice was waiting for this.
+ */
 void device_down(struct device *d)
 {
+	bool remove;
+
 	d->link = NULL;
-	d->connected = false;
-	object_changed(d->obj, DEVICE, "Connected");
 	if (d->resolved)
 		object_changed(d->obj, DEVICE, "ServicesResolved");
 	d->resolved = false;
 	d->disconnect = sd_event_source_disable_unref(d->disconnect);
 	client_link_gone(d);
-	if (answer_disconnects(d))
+	remove = answer_disconnects(d);
+	d->connected = false;
+	object_changed(d->obj, DEVICE, "Connected");
+	if (remove)
 		device_free(d);
 	else
 		device_linger(d);

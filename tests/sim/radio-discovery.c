@@ -75,6 +75,7 @@ static void scan_changed(struct adapter *a)
 	}
 	object_changed(a->obj, "org.bluez.Adapter1", "Discovering");
 	advert_wake(a->radio);
+	link_kick(a->radio);
 }
 
 void discovery_gone(struct adapter *a, const char *owner)

@@ -42,6 +42,8 @@ static struct adapter *peer_of(struct device *d)
 
 static bool reachable(struct device *d, struct adapter *peer)
 {
+	if (d->adapter->radio->set.connect_needs_scan && !d->adapter->discovering)
+		return false;
 	return peer && peer != d->adapter && on_air(d->adapter) && on_air(peer) &&
 	       advert_connectable(peer) && !linked(d->adapter, peer);
 }
@@ -112,7 +114,6 @@ static int link_new(struct device *central, struct adapter *peer)
 	central->adapter->board->stats.connects++;
 	peer->board->stats.connects++;
 	for (int i = 0; i < 2; i++) {
-		device_connected(l->end[i], NULL);
 		device_up(l->end[i], l, i);
 		resolve(l->end[i]);
 	}

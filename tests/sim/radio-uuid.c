@@ -6,6 +6,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdlib.h>
 
 #define BASE "-0000-1000-8000-00805f9b34fb"
 
@@ -31,7 +32,7 @@ int uuid_canonical(const char *text, char ret[UUID_SIZE])
 		text += 2;
 	n = strlen(text);
 	if ((n == 4 || n == 8) && hex(text, n))
-		snprintf(ret, UUID_SIZE, "%s%s" BASE, n == 4 ? "0000" : "", text);
+		snprintf(ret, UUID_SIZE, "%08x" BASE, (unsigned)strtoul(text, NULL, 16));
 	else if (n == UUID_SIZE - 1 && long_form(text))
 		memcpy(ret, text, UUID_SIZE);
 	else

@@ -66,6 +66,7 @@ static const struct {
 		{"packet-us", offsetof(struct settings, packet_us)},
 		{"byte-ns", offsetof(struct settings, byte_ns)},
 		{"connect-waits", offsetof(struct settings, connect_waits)},
+		{"connect-needs-scan", offsetof(struct settings, connect_needs_scan)},
 		{"always-temporary", offsetof(struct settings, always_temporary)},
 		{"rssi", offsetof(struct settings, rssi)},
 },

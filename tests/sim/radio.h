@@ -73,7 +73,7 @@ struct settings {
 		power;
 	uint32_t mtu, interval_ms, connect_timeout_ms, temporary_ms, att_timeout_ms, app_timeout_ms,
 		supervision_ms, retransmit_ms, max_links, peripheral_links, packet_us, byte_ns,
-		connect_waits, always_temporary;
+		connect_waits, connect_needs_scan, always_temporary;
 	int32_t rssi;
 };
 
@@ -349,7 +349,7 @@ void att_forget(struct op *op); /* the asker is gone; the op goes on without it 
 void att_answer(struct op *op, int ecode, const void *data, size_t len);
 void att_link_gone(struct link *l);
 
-/* --- radio-server.c, radio-app.c ----------------------------------------------------------------- */
+/* --- radio-manager.c, radio-app.c, radio-server.c ----------------------------------------------------------------- */
 
 struct gdesc {
 	TAILQ_ENTRY(gdesc) entry;

@@ -59,10 +59,10 @@ static inline void start_lock(struct world *w)
 	close(fds[0]);
 }
 
-/* Tells the radio; the answer must be "ok". */
-static inline void tell(struct world *w, const char *command)
+/* What the radio answers to a command of its control socket; it must be "ok ...". */
+static inline const char *ask(struct world *w, const char *command)
 {
-	char line[4096];
+	static char line[4096];
 	ssize_t n;
 
 	assert_int_equal(dprintf(w->ctl, "%s\n", command), strlen(command) + 1);
@@ -71,6 +71,12 @@ static inline void tell(struct world *w, const char *command)
 	line[n] = '\0';
 	if (strncmp(line, "ok", 2) != 0)
 		fail_msg("%s: %s", command, line);
+	return line;
+}
+
+static inline void tell(struct world *w, const char *command)
+{
+	ask(w, command);
 }
 
 static inline int on_signal(sd_bus_message *m, void *user, sd_bus_error *e)

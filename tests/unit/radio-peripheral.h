@@ -5,8 +5,10 @@
  * a value to read, an inbox that comes back out of the outbox, a slow door for writes with response.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <systemd/sd-bus.h>
 #include <unistd.h>
 
@@ -17,6 +19,7 @@
 #define INBOX	"2ff90003-f488-4501-a0b4-1a1753dee155"
 #define OUTBOX	"2ff90004-f488-4501-a0b4-1a1753dee155"
 #define SLOW	"2ff90009-f488-4501-a0b4-1a1753dee155"
+#define PIPE	"2ff9000a-f488-4501-a0b4-1a1753dee155" /* echoes over sockets */
 #define CHR	"org.bluez.GattCharacteristic1"
 
 struct attr {
@@ -30,6 +33,7 @@ static struct attr attrs[] = {
 	{"/lock/s/inbox", INBOX, {"write", "write-without-response"}, {0}, 0},
 	{"/lock/s/outbox", OUTBOX, {"notify"}, {0}, 0},
 	{"/lock/s/slow", SLOW, {"write"}, {0}, 0},
+	{"/lock/s/pipe", PIPE, {"write-without-response", "notify"}, {0}, 0},
 };
 
 static inline int get_uuid(sd_bus *bus, const char *path, const char *iface, const char *p,
@@ -122,6 +126,48 @@ static inline int on_nothing(sd_bus_message *m, void *user, sd_bus_error *e)
 	return sd_bus_reply_method_return(m, NULL);
 }
 
+/* AcquireWrite and AcquireNotify: one end for the daemon, one to echo with */
+static int pipe_fd[2] = {-1, -1}; /* to read from, to write to */
+
+static int on_acquire(sd_bus_message *m, void *user, sd_bus_error *e)
+{
+	int fds[2], r, *keep = &pipe_fd[!strcmp(sd_bus_message_get_member(m), "AcquireNotify")];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) < 0)
+		return -errno;
+	if (*keep >= 0)
+		close(*keep);
+	*keep = fds[0];
+	r = sd_bus_reply_method_return(m, "hq", fds[1], 517);
+	close(fds[1]);
+	return r;
+}
+
+static inline void echo_pipe(void)
+{
+	uint8_t data[512];
+	ssize_t n = recv(pipe_fd[0], data, sizeof(data), 0);
+
+	if (n > 0)
+		n = send(pipe_fd[1], data, (size_t)n, MSG_NOSIGNAL);
+	else if (n == 0 || errno != EAGAIN) {
+		close(pipe_fd[0]);
+		pipe_fd[0] = -1;
+	}
+}
+
+static const sd_bus_vtable pipe_vtable[] = {
+	SD_BUS_VTABLE_START(0),
+	SD_BUS_PROPERTY("UUID", "s", get_uuid, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+	SD_BUS_PROPERTY("Service", "o", get_service, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+	SD_BUS_PROPERTY("Flags", "as", get_flags, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+	SD_BUS_PROPERTY("WriteAcquired", "b", get_true, 0, 0),
+	SD_BUS_PROPERTY("NotifyAcquired", "b", get_true, 0, 0),
+	SD_BUS_METHOD("AcquireWrite", "a{sv}", "hq", on_acquire, 0),
+	SD_BUS_METHOD("AcquireNotify", "a{sv}", "hq", on_acquire, 0),
+	SD_BUS_VTABLE_END,
+};
+
 static const sd_bus_vtable service_vtable[] = {
 	SD_BUS_VTABLE_START(0),
 	SD_BUS_PROPERTY("UUID", "s", get_uuid, 0, SD_BUS_VTABLE_PROPERTY_CONST),
@@ -199,7 +245,9 @@ static inline void peripheral(int ready, const char *adapter)
 					     service_vtable, NULL);
 	for (size_t i = 0; i < ARRAY_SIZE(attrs); i++)
 		r = r < 0 ? r
-			  : sd_bus_add_object_vtable(bus, NULL, attrs[i].path, CHR, chr_vtable,
+			  : sd_bus_add_object_vtable(bus, NULL, attrs[i].path, CHR,
+						     strcmp(attrs[i].uuid, PIPE) ? chr_vtable
+										 : pipe_vtable,
 						     &attrs[i]);
 	r = r < 0 ? r
 		  : sd_bus_add_object_vtable(bus, NULL, "/adv", "org.bluez.LEAdvertisement1",
@@ -221,8 +269,14 @@ static inline void peripheral(int ready, const char *adapter)
 			    "RegisterAdvertisement", on_registered, &ready, "oa{sv}", "/fat", 0);
 	while (r >= 0) {
 		r = sd_bus_process(bus, NULL);
-		if (r == 0)
-			r = sd_bus_wait(bus, UINT64_MAX);
+		if (r == 0) {
+			struct pollfd p[] = {{.fd = sd_bus_get_fd(bus), .events = POLLIN},
+					     {.fd = pipe_fd[0], .events = POLLIN}};
+
+			poll(p, 2, -1);
+			if (p[1].revents)
+				echo_pipe();
+		}
 	}
 	_exit(1);
 }

@@ -166,6 +166,96 @@ static void killed_application_takes_its_services_along(void **state)
 	assert_string_equal(write_value(w->bus, again, 3, NULL), "ok");
 }
 
+static void application_may_take_sockets_too(void **state)
+{
+	struct world *w = world(state);
+	char path[128];
+
+	connect_lock(w);
+	strcpy(path, find_chr(w, PIPE));
+	assert_string_equal(call(w->bus, path, CHR, "StartNotify", NULL, NULL), "ok");
+	pass(w, 100, NULL, 0);
+	w->changed = 0;
+	for (int i = 0; i < 5; i++)
+		assert_string_equal(write_value(w->bus, path, 100, NULL), "ok");
+	pass(w, 2000, &w->changed, 5);
+	assert_int_equal(w->changed, 5);
+	assert_int_equal(w->len, 100);
+}
+
+static void two_subscribers_are_two_signals(void **state)
+{
+	struct world *w = world(state);
+	sd_bus *other = open_bus(NULL);
+	char outbox[128];
+
+	connect_lock(w);
+	strcpy(outbox, find_chr(w, OUTBOX));
+	assert_string_equal(call(w->bus, outbox, CHR, "StartNotify", NULL, NULL), "ok");
+	assert_string_equal(call(other, outbox, CHR, "StartNotify", NULL, NULL), "ok");
+	assert_string_equal(call(other, outbox, CHR, "AcquireNotify", NULL, "a{sv}", 0),
+			    "InProgress: In Progress");
+	w->changed = 0;
+	assert_string_equal(write_value(w->bus, find_chr(w, INBOX), 5, NULL), "ok");
+	pass(w, 300, NULL, 0);
+	assert_int_equal(w->changed, 2);
+	sd_bus_flush_close_unref(other);
+	pass(w, 100, NULL, 0);
+	assert_true(flag(w->bus, outbox, CHR, "Notifying")); /* of the first, still */
+	w->changed = 0;
+	assert_string_equal(write_value(w->bus, find_chr(w, INBOX), 5, NULL), "ok");
+	pass(w, 300, NULL, 0);
+	assert_int_equal(w->changed, 1);
+	assert_string_equal(call(w->bus, outbox, CHR, "StopNotify", NULL, NULL), "ok");
+	assert_false(flag(w->bus, outbox, CHR, "Notifying"));
+	assert_string_equal(call(w->bus, outbox, CHR, "StopNotify", NULL, NULL),
+			    "Failed: No notify session started");
+}
+
+static void what_was_said_is_logged_and_counted(void **state)
+{
+	struct world *w = world(state);
+	char command[128], line[2048], want[64];
+	FILE *f;
+
+	snprintf(command, sizeof(command), "log %s/log", w->on.dir);
+	tell(w, command);
+	connect_lock(w);
+	assert_string_equal(write_value(w->bus, find_chr(w, SLOW), 3, NULL), "ok");
+	assert_string_equal(call(w->bus, find_chr(w, INFO), CHR, "ReadValue", NULL, "a{sv}", 0),
+			    "ok");
+	tell(w, "log off");
+	f = fopen(command + strlen("log "), "r");
+	assert_non_null(f);
+	assert_non_null(fgets(line, sizeof(line), f));
+	assert_string_equal(strchr(line, ' '), " write hci0 hci1 " SLOW " 5a5a5a\n");
+	assert_non_null(fgets(line, sizeof(line), f));
+	snprintf(want, sizeof(want), " read hci1 hci0 " INFO " 0001");
+	assert_memory_equal(strchr(line, ' '), want, strlen(want));
+	fclose(f);
+	unlink(command + strlen("log "));
+	assert_non_null(strstr(ask(w, "stats"),
+			       "\"connects\":1,\"refused\":0,\"disconnects\":0,\"reads\":1,"
+			       "\"writes\":1,\"commands\":0,\"notifications\":0,"
+			       "\"bytes_sent\":3,\"bytes_received\":300"));
+}
+
+static void lost_packets_come_late_but_come(void **state)
+{
+	struct world *w = world(state);
+
+	connect_lock(w);
+	assert_string_equal(call(w->bus, find_chr(w, OUTBOX), CHR, "StartNotify", NULL, NULL),
+			    "ok");
+	tell(w, "loss hci1 50");
+	pass(w, 100, NULL, 0);
+	w->changed = 0;
+	for (int i = 0; i < 20; i++)
+		assert_string_equal(write_value(w->bus, find_chr(w, INBOX), 5, "command"), "ok");
+	pass(w, 20000, &w->changed, 20);
+	assert_int_equal(w->changed, 20);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -177,6 +267,10 @@ int main(void)
 		T(subscription_outlives_a_reconnection),
 		T(frozen_application_fails_the_write_and_keeps_the_link),
 		T(killed_application_takes_its_services_along),
+		T(application_may_take_sockets_too),
+		T(two_subscribers_are_two_signals),
+		T(what_was_said_is_logged_and_counted),
+		T(lost_packets_come_late_but_come),
 	};
 
 	return find_program() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);

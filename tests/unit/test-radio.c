@@ -225,6 +225,52 @@ static void one_peripheral_serves_one_central(void **state)
 	assert_string_equal(call(w->bus, other, DEVICE, "Connect", NULL, NULL), "ok");
 }
 
+static void link_of_a_dead_client_stays(void **state)
+{
+	struct world *w = world(state);
+	sd_bus *other = open_bus(NULL);
+
+	discover(w, other);
+	assert_string_equal(call(other, LOCK, DEVICE, "Connect", NULL, NULL), "ok");
+	sd_bus_flush_close_unref(other);
+	wait_flag(w, CENTRAL, ADAPTER, "Discovering", false);
+	pass(w, 300, NULL, 0);
+	assert_true(flag(w->bus, LOCK, DEVICE, "Connected"));
+	assert_string_equal(call(w->bus, LOCK, DEVICE, "Disconnect", NULL, NULL), "ok");
+}
+
+static void limits_of_links_and_of_new_kernels(void **state)
+{
+	struct world *w = world(state);
+
+	discover(w, w->bus);
+	tell(w, "set max-links 0");
+	assert_string_equal(call(w->bus, LOCK, DEVICE, "Connect", NULL, NULL),
+			    "Failed: le-connection-abort-by-local");
+	tell(w, "set max-links 4");
+	tell(w, "set connect-needs-scan 1");
+	tell(w, "set connect-timeout 300");
+	assert_string_equal(call(w->bus, CENTRAL, ADAPTER, "StopDiscovery", NULL, NULL), "ok");
+	assert_string_equal(call(w->bus, LOCK, DEVICE, "Connect", NULL, NULL),
+			    "Failed: le-connection-abort-by-local");
+	assert_string_equal(call(w->bus, CENTRAL, ADAPTER, "StartDiscovery", NULL, NULL), "ok");
+	assert_string_equal(call(w->bus, LOCK, DEVICE, "Connect", NULL, NULL), "ok");
+}
+
+static void foreign_devices_come_in_floods(void **state)
+{
+	struct world *w = world(state);
+
+	tell(w, "flood 40 400");
+	tell(w, "set temporary 500");
+	discover(w, w->bus);
+	pass(w, 300, NULL, 0);
+	assert_true(exists(w->bus, "/org/bluez/hci0/dev_C0_5E_00_00_00_27", DEVICE));
+	tell(w, "flood 0 0");
+	pass(w, 700, NULL, 0);
+	assert_false(exists(w->bus, "/org/bluez/hci0/dev_C0_5E_00_00_00_27", DEVICE));
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -240,6 +286,9 @@ int main(void)
 		T(restart_forgets_everything_without_a_word),
 		T(stale_table_and_silent_scanner),
 		T(one_peripheral_serves_one_central),
+		T(link_of_a_dead_client_stays),
+		T(limits_of_links_and_of_new_kernels),
+		T(foreign_devices_come_in_floods),
 	};
 
 	return find_program() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
