@@ -22,6 +22,10 @@ const char *db_file_hint(int error)
 	case ENOSPC:
 	case EDQUOT:
 		return "; make room on that file system";
+	case EBUSY:
+		return "; another process has it open: end that one first";
+	case EIO:
+		return "; look into the system's log: the disk or card may be failing";
 	case EROFS:
 		return "; mount that file system writable";
 	default:

@@ -47,7 +47,7 @@ int db_damaged(struct db *db, const char *format, ...)
 	return -EBADMSG;
 }
 
-static int from_system(int error, int otherwise)
+static int from_open(int error)
 {
 	switch (error) {
 	case EDQUOT:
@@ -64,7 +64,7 @@ static int from_system(int error, int otherwise)
 	case ENFILE:
 		return -error;
 	default:
-		return otherwise;
+		return -EIO;
 	}
 }
 
@@ -96,12 +96,12 @@ static int error_of(sqlite3 *handle, int code)
 	case SQLITE_MISUSE:
 		return -EINVAL;
 	case SQLITE_CANTOPEN:
-		return from_system(sqlite3_system_errno(handle), -EIO);
+		return from_open(sqlite3_system_errno(handle));
 	case SQLITE_IOERR:
 		if (code == SQLITE_IOERR_SHORT_READ || code == SQLITE_IOERR_DATA ||
 		    code == SQLITE_IOERR_CORRUPTFS)
 			return -EBADMSG;
-		return from_system(sqlite3_system_errno(handle), -EIO);
+		return -EIO;
 	default:
 		/* CORRUPT, NOTADB; and ERROR: a table is missing that the schema version promises
 		 */
@@ -109,16 +109,15 @@ static int error_of(sqlite3 *handle, int code)
 	}
 }
 
-/* Of the call that just failed on the connection. */
+/* Of the call that just failed on the connection. SQLite keeps the system's errno only for failures
+ * to open. */
 static int fail(struct db *db, int code)
 {
-	int r = error_of(db->handle, code);
-	int system = r == -EBADMSG ? 0 : sqlite3_system_errno(db->handle);
+	int r = error_of(db->handle, code), system = sqlite3_system_errno(db->handle);
+	bool open = (code & 0xff) == SQLITE_CANTOPEN && system;
 
-	if (r == -ENOSPC)
-		system = ENOSPC;
-	set_error(db, "%s: %s%s%s%s", db->path, sqlite3_errmsg(db->handle), system ? ": " : "",
-		  system ? strerror(system) : "", system ? db_file_hint(system) : "");
+	set_error(db, "%s: %s%s%s%s", db->path, sqlite3_errmsg(db->handle), open ? ": " : "",
+		  open ? strerror(system) : "", db_file_hint(open ? system : -r));
 	return r;
 }
 
@@ -358,6 +357,11 @@ void db_rollbackp(struct db **tx)
 	 */
 	if (!sqlite3_get_autocommit(db->handle))
 		sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
+}
+
+int db_lazy(struct db *db, bool lazy)
+{
+	return db_exec(db, lazy ? "PRAGMA synchronous=NORMAL" : "PRAGMA synchronous=FULL");
 }
 
 int db_checkpoint(struct db *db)

@@ -108,6 +108,9 @@ int db_begin(struct db *db, struct db **ret_tx);
 int db_commit(struct db **tx);
 void db_rollbackp(struct db **tx);
 
+/* lazy: commits from now on are whole, but on disk only with the next one that is not lazy. For
+ * what may be lost without harm. Outside transactions. */
+int db_lazy(struct db *db, bool lazy);
 /* Moves everything from the write-ahead log into the file, and syncs it. -EBUSY: a reader is in
  * the way; nothing is lost. */
 int db_checkpoint(struct db *db);

@@ -108,11 +108,16 @@ int store_acked(struct store *s, uint64_t seq)
 {
 	cleanup(db_end) struct db_query q =
 		db_query(s->db, "UPDATE event SET acked = 1 WHERE seq = ?");
-	int r;
+	int r = db_lazy(s->db, true), full;
 
+	if (r < 0)
+		return r;
 	db_bind_uint(&q, seq);
 	r = db_run(&q);
-	return r == 0 && db_changes(s->db) == 0 ? -ENOENT : r;
+	full = db_lazy(s->db, false);
+	if (r < 0 || full < 0)
+		return r < 0 ? r : full;
+	return db_changes(s->db) == 0 ? -ENOENT : 0;
 }
 
 int64_t store_replay(struct store *s, uint64_t from)

@@ -116,7 +116,8 @@ typedef int (*store_event_fn)(const struct store_row *row, void *user);
  * damaged row, after those before it. */
 int store_each_event(struct store *store, uint64_t from, size_t limit, bool only_open,
 		     store_event_fn fn, void *user);
-/* -ENOENT: dropped meanwhile. */
+/* The one change that is not synced: lost in a power cut, the event is sent again. -ENOENT: dropped
+ * meanwhile. */
 int store_acked(struct store *store, uint64_t seq);
 /* Marks as open again: from seq on; how many. */
 int64_t store_replay(struct store *store, uint64_t from);
