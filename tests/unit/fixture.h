@@ -140,7 +140,7 @@ struct fixture_broker {
 	char dir[64];
 };
 
-static inline pid_t fixture_spawn(const char *log, char *const argv[])
+static inline pid_t fixture_spawn(const char *log, const char *const argv[])
 {
 	pid_t parent = getpid(), pid = fork();
 
@@ -151,7 +151,7 @@ static inline pid_t fixture_spawn(const char *log, char *const argv[])
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (getppid() != parent || fd < 0 || dup2(fd, 1) < 0 || dup2(fd, 2) < 0)
 			_exit(126);
-		execv(argv[0], argv);
+		execv(argv[0], (char *const *)argv);
 		_exit(127);
 	}
 	return pid;
@@ -178,7 +178,7 @@ static inline void fixture_broker_start(struct fixture_broker *b, const char *mo
 	fixture_write(b->dir, "mosquitto.conf", conf);
 	snprintf(path, sizeof(path), "%s/mosquitto.conf", b->dir);
 	snprintf(log, sizeof(log), "%s/mosquitto.log", b->dir);
-	b->pid = fixture_spawn(log, (char *[]){"/usr/sbin/mosquitto", "-c", path, NULL});
+	b->pid = fixture_spawn(log, (const char *[]){"/usr/sbin/mosquitto", "-c", path, NULL});
 	for (unsigned i = 0; fd < 0 && i < 500; i++) {
 		assert_int_equal(waitpid(b->pid, NULL, WNOHANG), 0);
 		usleep(10000);
