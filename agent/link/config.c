@@ -14,6 +14,7 @@
 
 #include "core/crypto.h"
 #include "link/config-file.h"
+#include "link/config-text.h"
 
 enum kind {
 	KIND_TEXT,
@@ -443,38 +444,6 @@ static int read_all(struct place *at, const config_setting_t *root, struct confi
 	return r;
 }
 
-/*
- * What libconfig's own reader must not see: @include (it would open files), NUL (it would stop
- * there), and nesting that only an attack has.
- */
-static int look_over(const struct place *at, struct span text)
-{
-	unsigned line = 1;
-	bool start = true;
-
-	for (size_t i = 0; i < text.len; i++) {
-		char c = (char)text.data[i];
-
-		if (c == '\0') {
-			snprintf(at->error, at->cap,
-				 "%s:%u: the file has a NUL byte in it; write it anew as plain "
-				 "text",
-				 at->file, line);
-			return -EINVAL;
-		}
-		if (c == '@' && start) {
-			snprintf(at->error, at->cap,
-				 "%s:%u: @include is not allowed; put all settings into this file",
-				 at->file, line);
-			return -EINVAL;
-		}
-		if (c == '\n')
-			line++;
-		start = c == '\n' || (start && (c == ' ' || c == '\t' || c == '\r'));
-	}
-	return 0;
-}
-
 static int check_path(const struct place *at, const config_setting_t *group, const char *name,
 		      const char *path)
 {
@@ -520,19 +489,18 @@ static int parse(const char *name, struct span text, bool files, struct config *
 	struct place at = {.file = name, .error = error, .cap = error_cap};
 	cleanup(config_destroy) config_t parsed;
 	cleanup(freep) struct config *config = malloc(sizeof(*config));
-	cleanup(freep) char *copy = malloc(text.len + 1);
-	int r;
+	cleanup(freep) char *copy = NULL;
+	const char *wrong;
+	unsigned line;
+	int r = config ? config_text_prepare(text, &copy, &line, &wrong) : -ENOMEM;
 
 	config_init(&parsed);
-	if (!config || !copy) {
+	if (r == -ENOMEM)
 		snprintf(error, error_cap, "%s: out of memory", name);
-		return -ENOMEM;
-	}
-	r = look_over(&at, text);
+	else if (r < 0)
+		snprintf(error, error_cap, "%s:%u: %s", name, line, wrong);
 	if (r < 0)
 		return r;
-	memcpy(copy, text.data, text.len);
-	copy[text.len] = '\0';
 	if (config_read_string(&parsed, copy) != CONFIG_TRUE) {
 		snprintf(error, error_cap,
 			 "%s:%d: %s; look for a missing ; or \" or bracket on this line and the "
