@@ -201,12 +201,23 @@ static int on_reload(char **text, void *user)
 	return r;
 }
 
+static void on_own_named(int r, void *user)
+{
+}
+
+/* The name that lockbridgectl asks without --gateway is for the only agent on a bus. */
 static void on_named(int r, void *user)
 {
+	struct gateway *gw = user;
+	char name[sizeof(CONTROL_NAME_OF) + ID_MAX];
+
+	snprintf(name, sizeof(name), CONTROL_NAME_OF "%s", gw->config.gateway);
+	(void)bus_own_name(gw->bus, name, on_own_named, gw, &gw->naming);
 	if (r < 0)
 		log_fact(LOG_WARNING,
-			 "the bus name is not ours: lockbridgectl cannot ask this agent", "DETAIL",
-			 r == -EEXIST ? "another agent has it" : strerror(-r), NULL);
+			 "the bus name is not ours: lockbridgectl reaches this agent only with "
+			 "--gateway",
+			 "DETAIL", r == -EEXIST ? "another agent has it" : strerror(-r), NULL);
 }
 
 const struct control_ops gateway_control_ops = {

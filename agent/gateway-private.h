@@ -83,6 +83,7 @@ struct gateway {
 	struct mqtt *mqtt;
 	struct clock *clock;
 	struct control *control;
+	struct bus_call *naming;
 	bool stopping, mqtt_stopping, mqtt_renew;
 	uint64_t started_ms, started_cpu_ms;
 

@@ -248,6 +248,7 @@ void gateway_free(struct gateway *gw)
 		gateway_lock_free(gl);
 	}
 	mqtt_free(gw->mqtt);
+	bus_call_cancel(gw->naming);
 	control_free(gw->control);
 	clock_free(gw->clock);
 	bus_close(gw->bus);

@@ -86,15 +86,17 @@ int control_ask(struct bus *bus, const struct control_question *question,
 		void (*answer)(const struct control_answer *answer, void *user), void *user)
 {
 	cleanup(message_unrefp) DBusMessage *call = NULL;
+	const char *name = question->name ? question->name : CONTROL_NAME;
 	struct asking *asking;
 	int r;
 
 	/* From a command line: libdbus aborts on what is no name or not UTF-8. */
 	if (!dbus_validate_member(question->method, NULL) ||
 	    (question->lock && !dbus_validate_utf8(question->lock, NULL)) ||
-	    (!question->lock && strcmp(question->method, "Test") == 0))
+	    (!question->lock && strcmp(question->method, "Test") == 0) ||
+	    !dbus_validate_bus_name(name, NULL))
 		return -EINVAL;
-	call = dbus_message_new_method_call(CONTROL_NAME, CONTROL_PATH, CONTROL_INTERFACE,
+	call = dbus_message_new_method_call(name, CONTROL_PATH, CONTROL_INTERFACE,
 					    question->method);
 	if (!call || !append_question(call, question))
 		return -ENOMEM;
@@ -147,7 +149,8 @@ int control_watch(struct bus *bus, const struct control_watch_ops *ops, void *us
 		return -ENOMEM;
 	watch->ops = ops;
 	watch->user = user;
-	r = bus_watch_name(bus, CONTROL_NAME, on_agent, watch, &watch->agent);
+	r = bus_watch_name(bus, ops->name ? ops->name : CONTROL_NAME, on_agent, watch,
+			   &watch->agent);
 	match.from = watch->agent;
 	if (r == 0)
 		r = bus_subscribe(bus, &match, on_event, watch, &watch->events);

@@ -16,6 +16,7 @@
 #include <systemd/sd-event.h>
 
 #define CONTROL_NAME	   "org.lockbridge.Gateway1"
+#define CONTROL_NAME_OF	   CONTROL_NAME ".gw-" /* and the gateway's id: one of several agents */
 #define CONTROL_PATH	   "/org/lockbridge/gateway"
 #define CONTROL_INTERFACE  "org.lockbridge.Gateway1"
 #define CONTROL_EVENTS_MAX 1000u /* per call, whatever the limit says */
@@ -70,6 +71,7 @@ struct control_question {
 	int64_t since;	    /* Events */
 	uint32_t limit;
 	unsigned timeout_ms; /* 0: 25 s; Test: give it 120 s */
+	const char *name;    /* bus name of the agent; NULL: CONTROL_NAME */
 };
 int control_ask(struct bus *bus, const struct control_question *question,
 		void (*answer)(const struct control_answer *answer, void *user), void *user);
@@ -79,6 +81,7 @@ struct control_watch;
 struct control_watch_ops {
 	void (*event)(const char *json, void *user);
 	void (*gone)(void *user);
+	const char *name; /* as in the question */
 };
 int control_watch(struct bus *bus, const struct control_watch_ops *ops, void *user,
 		  struct control_watch **ret);
