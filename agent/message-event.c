@@ -15,7 +15,7 @@ static void put_document(struct json_out *out, const struct event *event)
 	/* of a document that could not be read not everything is known */
 	if (event->document_kind < TOKEN_KINDS)
 		put_text(&document, "kind", token_kind_word(event->document_kind));
-	put_word(&document, "name", event->document.name);
+	put_id(&document, "name", event->document.name);
 	if (event->document.iat)
 		put_uint(&document, "iat", event->document.iat);
 	if (memcmp(event->document.digest, no_digest, DIGEST_LEN) != 0)
@@ -48,7 +48,7 @@ static void get_document(struct json_in *in, struct event *ret)
 
 static void put_optional(struct json_out *out, const struct event *event)
 {
-	put_word(out, "lock", event->lock);
+	put_id(out, "lock", event->lock);
 	if (event->has_cti)
 		put_hex(out, "cti", SPAN(event->cti));
 	if (event->scope != SCOPE_NONE)
@@ -170,7 +170,7 @@ int event_parse(struct span text, struct event *ret)
 		return -ENOMEM;
 	block.next = event.owned_;
 	block.end = block.next + text.len;
-	get_text(&in, "stream", event.stream, sizeof(event.stream));
+	get_hex_text(&in, "stream", event.stream, sizeof(event.stream));
 	event.seq = get_uint(&in, "seq");
 	get_hex(&in, "prev", event.prev, SHA256_LEN);
 	event.time = get_uint(&in, "time");

@@ -91,6 +91,12 @@ void put_word(struct json_out *out, const char *key, const char *word)
 		put_text(out, key, word);
 }
 
+void put_id(struct json_out *out, const char *key, const char *id)
+{
+	if (id_valid(span_str(id)))
+		put_text(out, key, id);
+}
+
 void put_uint(struct json_out *out, const char *key, uint64_t value)
 {
 	put_json(out, key, json_integer(value > INT64_MAX ? INT64_MAX : (int64_t)value));
@@ -238,6 +244,13 @@ void get_hex(struct json_in *in, const char *key, uint8_t *ret, size_t len)
 	struct span text = get_string(in, key);
 
 	if (!text.data || hex_decode(text, ret, len) != (int)len)
+		in->failed = true;
+}
+
+void get_hex_text(struct json_in *in, const char *key, char *ret, size_t cap)
+{
+	get_text(in, key, ret, cap);
+	if (strlen(ret) != cap - 1 || strspn(ret, "0123456789abcdef") != cap - 1)
 		in->failed = true;
 }
 

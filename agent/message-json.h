@@ -22,6 +22,7 @@ struct json_out json_out_begin(void);
 char *json_out_end(struct json_out *out);
 void put_text(struct json_out *out, const char *key, const char *text);
 void put_word(struct json_out *out, const char *key, const char *word); /* left out if "" */
+void put_id(struct json_out *out, const char *key, const char *id);	/* left out unless valid */
 void put_uint(struct json_out *out, const char *key, uint64_t value);
 void put_int(struct json_out *out, const char *key, int64_t value);
 void put_bool(struct json_out *out, const char *key, bool value);
@@ -47,6 +48,8 @@ int64_t get_int(struct json_in *in, const char *key);
 bool get_bool(struct json_in *in, const char *key);
 void get_hex(struct json_in *in, const char *key, uint8_t *ret, size_t len); /* exactly */
 void get_base64(struct json_in *in, const char *key, uint8_t *ret, size_t len);
+/* Hex as text, exactly cap - 1 characters. */
+void get_hex_text(struct json_in *in, const char *key, char *ret, size_t cap);
 /* [a-z0-9-]{1,32} */
 void get_id(struct json_in *in, const char *key, char ret[static ID_MAX + 1]);
 /* The bytes as text; data NULL when missing or wrong. Borrowed from the root. */

@@ -196,7 +196,7 @@ int message_state_parse(struct span text, struct message_state *ret)
 	get_text(&in, "version", ret->version, sizeof(ret->version));
 	ret->time = get_uint(&in, "time");
 	get_text(&in, "boot", ret->boot, sizeof(ret->boot));
-	get_text(&in, "stream", ret->stream, sizeof(ret->stream));
+	get_hex_text(&in, "stream", ret->stream, sizeof(ret->stream));
 	ret->seq = get_uint(&in, "seq");
 	ret->oldest = get_uint(&in, "oldest");
 	ret->outbox = get_uint(&in, "outbox");
@@ -356,13 +356,6 @@ char *message_replay_encode(const struct message_replay *replay)
 	return json_out_end(&out);
 }
 
-static bool is_stream(const char *text)
-{
-	uint8_t id[STREAM_HEX / 2];
-
-	return hex_decode(span_str(text), id, sizeof(id)) == sizeof(id);
-}
-
 int message_replay_parse(struct span text, struct message_replay *ret)
 {
 	cleanup(json_rootp) json_t *root = NULL;
@@ -382,10 +375,8 @@ int message_replay_parse(struct span text, struct message_replay *ret)
 		    (strncmp(name, "list/", 5) != 0 || !name_ok(name + 5)))
 			return -EINVAL;
 	} else {
-		get_text(&in, "stream", ret->stream, sizeof(ret->stream));
+		get_hex_text(&in, "stream", ret->stream, sizeof(ret->stream));
 		ret->from = get_uint(&in, "from");
-		if (!is_stream(ret->stream))
-			return -EINVAL;
 	}
 	return in.failed ? -EINVAL : 0;
 }
