@@ -11,11 +11,6 @@ static uint64_t add(uint64_t a, uint64_t b)
 	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
 }
 
-static uint64_t distance(uint64_t a, uint64_t b)
-{
-	return a > b ? a - b : b - a;
-}
-
 void reckoning_init(struct reckoning *r, uint64_t floor, uint64_t boottime)
 {
 	*r = (struct reckoning){.floor = floor, .floor_boot = boottime, .newest = floor};
@@ -29,7 +24,6 @@ uint64_t reckoning_reckoned(const struct reckoning *r, uint64_t boottime)
 
 bool reckoning_learn(struct reckoning *r, uint64_t root_iat, uint64_t boottime)
 {
-	reckoning_saw(r, root_iat);
 	/* Against what has elapsed as well: an iat between floor and reckoning would set us back.
 	 */
 	if (root_iat <= reckoning_reckoned(r, boottime))
@@ -73,15 +67,12 @@ static enum clock_problem judge(const struct reckoning *r, const struct clock_re
 {
 	uint64_t reckoned = reckoning_reckoned(r, reading->boottime);
 
-	if (r->stepped)
-		return CLOCK_STEPPED;
 	if (!r->said)
-		return CLOCK_NOT_SYNCHRONISED;
+		return r->stepped ? CLOCK_STEPPED : CLOCK_NOT_SYNCHRONISED;
 	if (reading->realtime > add(reckoned, CLOCK_AHEAD_MAX) &&
 	    reading->realtime > add(r->newest, CLOCK_AHEAD_MAX))
 		return CLOCK_AHEAD;
-	if (reading->realtime < reckoned &&
-	    distance(reading->realtime, reckoned) > CLOCK_BEHIND_MAX)
+	if (reckoned > reading->realtime && reckoned - reading->realtime > CLOCK_BEHIND_MAX)
 		return CLOCK_BEHIND;
 	return CLOCK_FINE;
 }

@@ -144,6 +144,20 @@ static void a_document_of_another_kind_is_the_wrong_role(void **state)
 	}
 }
 
+static void one_kibibyte_exactly_is_judged(void **state)
+{
+	static char text[TOKEN_SMALL_MAX];
+	struct world w = world_new(sign_relayed(&city));
+	size_t rest;
+
+	memset(text, 'x', sizeof(text));
+	w.auth.posture.platform = span_of(text, 256);
+	rest = TOKEN_SMALL_MAX - sign_auth(&w.auth, &city.authorize).len;
+	w.auth.posture.platform.len += rest;
+	assert_int_equal(sign_auth(&w.auth, &city.authorize).len, TOKEN_SMALL_MAX);
+	assert_decision(&w, 0);
+}
+
 static void over_one_kibibyte_is_malformed_whatever_it_is(void **state)
 {
 	struct world w = world_new(sign_relayed(&city));
@@ -474,6 +488,7 @@ int main(void)
 		TEST(the_longest_lifetime_is_the_policys_for_each_way),
 		TEST(without_a_policy_the_default_holds),
 		TEST(a_document_of_another_kind_is_the_wrong_role),
+		TEST(one_kibibyte_exactly_is_judged),
 		TEST(over_one_kibibyte_is_malformed_whatever_it_is),
 		TEST(an_algorithm_other_than_the_keys_is_a_bad_signature),
 		TEST(a_kid_that_is_no_longer_named_authorizes_nothing_more),
