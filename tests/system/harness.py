@@ -150,7 +150,7 @@ class Recorder:
 
     def __init__(self, port):
         self.messages = []
-        self.lock = threading.Lock()
+        self.mutex = threading.Lock()
         self.client = mqtt.Client(client_id=f"recorder-{port}-{time.monotonic_ns()}",
                                   protocol=mqtt.MQTTv5)
         self.subscribed = threading.Event()
@@ -164,11 +164,11 @@ class Recorder:
             raise Failure("the recorder could not subscribe")
 
     def _on_message(self, client, user, m):
-        with self.lock:
+        with self.mutex:
             self.messages.append((time.monotonic(), m.topic, m.payload, m.retain))
 
     def all(self, prefix=""):
-        with self.lock:
+        with self.mutex:
             return [m for m in self.messages if m[1].startswith(prefix)]
 
     def events(self, gateway, kind=None, since=0.0):
