@@ -255,14 +255,11 @@ int issued_find(struct db *db, struct span cti, struct issued *ret)
 	return issued_from(&q, ret);
 }
 
-int issued_each_alive(struct db *db, const char *lock, uint64_t now, const struct policy *policy,
-		      int (*fn)(const struct issued *issued, void *user), void *user)
+int issued_each_door(struct db *db, const char *lock, uint64_t now,
+		     int (*fn)(const struct issued *issued, void *user), void *user)
 {
-	cleanup(db_end) struct db_query q =
-		db_query(db, ISSUED_COLUMNS
-			 "WHERE via = 'door' AND exp > ?1 AND (?2 = '' OR lock = ?2) AND kid ="
-			 " (SELECT kid FROM key WHERE role = 'authorize' AND dropped IS NULL)"
-			 " ORDER BY lock, exp");
+	cleanup(db_end) struct db_query q = db_query(
+		db, ISSUED_COLUMNS "WHERE via = 'door' AND exp > ? AND lock = ? ORDER BY exp");
 	struct issued issued;
 	int r;
 
@@ -270,11 +267,8 @@ int issued_each_alive(struct db *db, const char *lock, uint64_t now, const struc
 	db_bind_text(&q, lock);
 	while ((r = db_step(&q)) > 0) {
 		r = issued_from(&q, &issued);
-		if (r < 0)
-			return r;
-		if (issued.iat < policy_cut_off(policy, span_str(issued.lock)))
-			continue;
-		r = fn(&issued, user);
+		if (r == 0)
+			r = fn(&issued, user);
 		if (r < 0)
 			return r;
 	}

@@ -54,9 +54,9 @@ struct issued {
 };
 
 int issued_find(struct db *db, struct span cti, struct issued *ret); /* -ENOENT */
-/* Those for the door that time, cut-off and dropped keys leave alive, of one lock ("": of all). */
-int issued_each_alive(struct db *db, const char *lock, uint64_t now, const struct policy *policy,
-		      int (*fn)(const struct issued *issued, void *user), void *user);
+/* Those for the door that have not expired, of one lock; whatever has happened since. */
+int issued_each_door(struct db *db, const char *lock, uint64_t now,
+		     int (*fn)(const struct issued *issued, void *user), void *user);
 int issued_accepted(struct db *db, struct span cti, uint64_t at);
 /* done and failed stay; unknown becomes one of them; of two alike the one that the lock signed counts.
  * For relayed ones: one for the door is used all through a shift, its receipts tell. */

@@ -385,11 +385,6 @@ int sign_rotate(const struct desk *desk, enum role role, uint64_t now,
 		r = keyring_renew(desk, role, now, &fresh);
 		if (r == 0)
 			r = sign_keys(desk, now, error);
-		if (r == 0)
-			r = sign_due(desk, now, error);
 	}
-	if (r < 0)
-		return r;
-	r = db_commit(&tx);
-	return r < 0 ? r : keyring_settle(desk, role);
+	return r < 0 ? r : db_commit(&tx);
 }

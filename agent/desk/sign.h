@@ -46,8 +46,9 @@ int sign_due(const struct desk *desk, uint64_t now, char error[static KEYRING_ER
 
 /*
  * A new key for one role; the old one is dropped from the keys document, and what it had signed is
- * signed anew. Root: the old one signs the document that names its successor, who then signs its
- * own at once, so that the old one counts for nothing more.
+ * due from then on (sign_due). Root: the old one signs the document that names its successor, who
+ * then signs its own at once, so that the old one counts for nothing more. The caller commits, then
+ * calls keyring_settle.
  */
 int sign_rotate(const struct desk *desk, enum role role, uint64_t now,
 		char error[static KEYRING_ERROR_CAP]);
