@@ -89,7 +89,7 @@ static struct target of(struct object *o)
 	return strcmp(o->ifaces[0]->name, "org.bluez.GattDescriptor1") ? of_chr(o) : of_desc(o);
 }
 
-/* --- read ---------------------------------------------------------------------------------------- */
+/* --- read ----------------------------------------------------------------------- */
 
 static void answer_readers(struct target t, int ecode)
 {
@@ -179,7 +179,7 @@ static int desc_read(struct object *o, sd_bus_message *m)
 	return read_value(of_desc(o), m);
 }
 
-/* --- write --------------------------------------------------------------------------------------- */
+/* --- write ---------------------------------------------------------------------- */
 
 static void on_written(struct op *op, void *user)
 {

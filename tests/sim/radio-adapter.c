@@ -91,13 +91,12 @@ static int get_uuids(struct object *o, sd_bus_message *m)
 	struct app *app;
 	int r = sd_bus_message_open_container(m, 'a', "s");
 
-	TAILQ_FOREACH(app, &a->apps, entry)
-	{
+	for (each(app, &a->apps)) {
 		struct gservice *s;
 
-		TAILQ_FOREACH(s, &app->services, entry)
-		if (r >= 0 && app->live)
-			r = get_string(m, s->uuid);
+		for (each(s, &app->services))
+			if (r >= 0 && app->live)
+				r = get_string(m, s->uuid);
 	}
 	return r < 0 ? r : sd_bus_message_close_container(m);
 }
@@ -112,15 +111,15 @@ static int get_roles(struct object *o, sd_bus_message *m)
 	return sd_bus_message_append(m, "as", 3, "central", "peripheral", "central-peripheral");
 }
 
-/* --- power --------------------------------------------------------------------------------------- */
+/* --- power ---------------------------------------------------------------------- */
 
 static void take_power(struct adapter *a)
 {
 	struct device *d;
 
 	discovery_gone(a, NULL);
-	TAILQ_FOREACH(d, &a->devices, entry)
-	device_connected(d, "le-connection-abort-by-local");
+	for (each(d, &a->devices))
+		device_connected(d, "le-connection-abort-by-local");
 	link_drop_all(a);
 }
 
@@ -216,9 +215,9 @@ static int remove_device(struct object *o, sd_bus_message *m)
 
 	if (r < 0)
 		return r;
-	TAILQ_FOREACH(d, &a->devices, entry)
-	if (!strcmp(d->obj->path, path))
-		return device_remove(d, m);
+	for (each(d, &a->devices))
+		if (!strcmp(d->obj->path, path))
+			return device_remove(d, m);
 	return refuse(o->radio, m, "DoesNotExist", "Does Not Exist");
 }
 
@@ -251,7 +250,7 @@ static const struct property properties[] = {
 
 static const struct interface adapter_interface = {ADAPTER, methods, properties};
 
-/* --- coming and going ---------------------------------------------------------------------------- */
+/* --- coming and going ----------------------------------------------------------- */
 
 int adapter_new(struct radio *r, struct board *b, struct adapter **ret)
 {
@@ -266,7 +265,7 @@ int adapter_new(struct radio *r, struct board *b, struct adapter **ret)
 	a->discoverable_timeout = 180;
 	a->next_handle = 1;
 	snprintf(a->path, sizeof(a->path), "/org/bluez/hci%d", b->index);
-	LIST_INIT(&a->sessions);
+	TAILQ_INIT(&a->sessions);
 	TAILQ_INIT(&a->devices);
 	TAILQ_INIT(&a->adverts);
 	TAILQ_INIT(&a->apps);
@@ -312,8 +311,8 @@ struct adapter *adapter_of(struct radio *r, const struct board *b)
 {
 	struct adapter *a;
 
-	TAILQ_FOREACH(a, &r->adapters, entry)
-	if (a->board == b)
-		return a;
+	for (each(a, &r->adapters))
+		if (a->board == b)
+			return a;
 	return NULL;
 }

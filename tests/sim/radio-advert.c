@@ -20,7 +20,7 @@ enum {
 	DELAY_US = 10000, /* advDelay: up to 10 ms at random */
 };
 
-/* --- reading the client's properties --------------------------------------------------------------- */
+/* --- reading the client's properties -------------------------------------------- */
 
 static int read_strings(sd_bus_message *m, struct advert_data *d)
 {
@@ -148,7 +148,7 @@ static size_t size_of(const struct advert_data *d)
 	return n + (d->has_appearance ? 4 : 0);
 }
 
-/* --- on the air ------------------------------------------------------------------------------------ */
+/* --- on the air ----------------------------------------------------------------- */
 
 static bool on_air(struct adapter *a)
 {
@@ -160,9 +160,9 @@ bool advert_connectable(struct adapter *a)
 {
 	struct advert *v;
 
-	TAILQ_FOREACH(v, &a->adverts, entry)
-	if (v->live && v->data.connectable && on_air(a))
-		return true;
+	for (each(v, &a->adverts))
+		if (v->live && v->data.connectable && on_air(a))
+			return true;
 	return false;
 }
 
@@ -199,14 +199,13 @@ void advert_wake(struct radio *r)
 	struct adapter *a;
 	struct advert *v;
 
-	TAILQ_FOREACH(a, &r->adapters, entry)
-	TAILQ_FOREACH(v, &a->adverts, entry)
-	{
-		if (!v->live || !heard || !on_air(a))
-			v->timer = sd_event_source_disable_unref(v->timer);
-		else if (!v->timer)
-			schedule(v, radio_random(r, 1000 * r->set.interval_ms));
-	}
+	for (each(a, &r->adapters))
+		for (each(v, &a->adverts)) {
+			if (!v->live || !heard || !on_air(a))
+				v->timer = sd_event_source_disable_unref(v->timer);
+			else if (!v->timer)
+				schedule(v, radio_random(r, 1000 * r->set.interval_ms));
+		}
 	if (!r->flood_rate || !heard)
 		r->flood = sd_event_source_disable_unref(r->flood);
 	else if (!r->flood)
@@ -231,7 +230,7 @@ static int on_flood(sd_event_source *s, uint64_t usec, void *user)
 	return radio_after(r, 1000000 / r->flood_rate, on_flood, r, &r->flood);
 }
 
-/* --- the manager ----------------------------------------------------------------------------------- */
+/* --- the manager ---------------------------------------------------------------- */
 
 static void instances_changed(struct adapter *a)
 {
@@ -302,8 +301,8 @@ static unsigned advert_count(struct adapter *a)
 	struct advert *v;
 	unsigned n = 0;
 
-	TAILQ_FOREACH(v, &a->adverts, entry)
-	n++;
+	for (each(v, &a->adverts))
+		n++;
 	return n;
 }
 
@@ -311,9 +310,9 @@ static struct advert *advert_find(struct adapter *a, const char *owner, const ch
 {
 	struct advert *v;
 
-	TAILQ_FOREACH(v, &a->adverts, entry)
-	if (!strcmp(v->owner, owner) && !strcmp(v->path, path))
-		return v;
+	for (each(v, &a->adverts))
+		if (!strcmp(v->owner, owner) && !strcmp(v->path, path))
+			return v;
 	return NULL;
 }
 

@@ -109,7 +109,7 @@ static int read_properties(sd_bus_message *m, struct found *f)
 	return r < 0 ? r : sd_bus_message_exit_container(m);
 }
 
-/* --- the three kinds of objects ------------------------------------------------------------------- */
+/* --- the three kinds of objects ------------------------------------------------- */
 
 static int add_service(struct app *app, struct found *f)
 {
@@ -129,9 +129,9 @@ static struct gservice *service_at(struct app *app, const char *path)
 {
 	struct gservice *s;
 
-	TAILQ_FOREACH(s, &app->services, entry)
-	if (path && !strcmp(s->path, path))
-		return s;
+	for (each(s, &app->services))
+		if (path && !strcmp(s->path, path))
+			return s;
 	return NULL;
 }
 
@@ -140,10 +140,10 @@ static struct gchr *chr_at(struct app *app, const char *path)
 	struct gservice *s;
 	struct gchr *c;
 
-	TAILQ_FOREACH(s, &app->services, entry)
-	TAILQ_FOREACH(c, &s->chrs, entry)
-	if (path && !strcmp(c->path, path))
-		return c;
+	for (each(s, &app->services))
+		for (each(c, &s->chrs))
+			if (path && !strcmp(c->path, path))
+				return c;
 	return NULL;
 }
 
@@ -231,15 +231,13 @@ static int number(struct app *app)
 	struct gdesc *d;
 	uint32_t next = a->next_handle;
 
-	TAILQ_FOREACH(s, &app->services, entry)
-	{
+	for (each(s, &app->services)) {
 		s->handle = (uint16_t)next++;
-		TAILQ_FOREACH(c, &s->chrs, entry)
-		{
+		for (each(c, &s->chrs)) {
 			c->handle = (uint16_t)next;
 			next += c->props & (PROP_NOTIFY | PROP_INDICATE) ? 3 : 2;
-			TAILQ_FOREACH(d, &c->descs, entry)
-			d->handle = (uint16_t)next++;
+			for (each(d, &c->descs))
+				d->handle = (uint16_t)next++;
 		}
 		s->end = (uint16_t)(next - 1);
 	}
@@ -305,19 +303,30 @@ void app_free(struct app *app)
 	}
 }
 
+static int add_builtin(struct app *app, const char *service, const char *chr, uint8_t props)
+{
+	cleanup(found_clear) struct found s = {.primary = true, .path = format("%s", service)};
+	cleanup(found_clear) struct found c = {.flags = props, .path = format("%s", chr)};
+	int r = 0;
+
+	c.parent = format("%s", service);
+	if (!s.path || !c.path || !c.parent)
+		return -ENOMEM;
+	if (!service_at(app, service)) {
+		r = uuid_canonical(service, s.uuid);
+		if (r >= 0)
+			r = add_service(app, &s);
+	}
+	if (r >= 0)
+		r = uuid_canonical(chr, c.uuid);
+	return r < 0 ? r : add_chr(app, &c);
+}
+
 /* The daemon's own: GAP, which is not shown to clients, and GATT with Service Changed. */
 int server_builtin(struct adapter *a)
 {
-	static const struct {
-		const char *service, *chr;
-		uint8_t props;
-	} own[] = {
-		{"1800", "2a00", PROP_READ},
-		{"1800", "2a01", PROP_READ},
-		{"1801", "2a05", PROP_INDICATE},
-	};
 	struct app *app = calloc(1, sizeof(*app));
-	int r = 0;
+	int r;
 
 	if (!app)
 		return -ENOMEM;
@@ -325,20 +334,10 @@ int server_builtin(struct adapter *a)
 	app->live = true;
 	TAILQ_INIT(&app->services);
 	TAILQ_INSERT_TAIL(&a->apps, app, entry);
-	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(own); i++) {
-		cleanup(found_clear) struct found s = {.primary = true,
-						       .path = strdup(own[i].service)};
-		cleanup(found_clear) struct found c = {.flags = own[i].props,
-						       .path = strdup(own[i].chr)};
-
-		c.parent = strdup(own[i].service);
-		r = uuid_canonical(own[i].service, s.uuid);
-		if (r >= 0 && !service_at(app, c.parent))
-			r = add_service(app, &s);
-		if (r >= 0)
-			r = uuid_canonical(own[i].chr, c.uuid);
-		if (r >= 0)
-			r = add_chr(app, &c);
-	}
+	r = add_builtin(app, "1800", "2a00", PROP_READ);
+	if (r >= 0)
+		r = add_builtin(app, "1800", "2a01", PROP_READ);
+	if (r >= 0)
+		r = add_builtin(app, "1801", "2a05", PROP_INDICATE);
 	return r < 0 ? r : number(app);
 }

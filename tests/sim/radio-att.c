@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ATT over a link: requests one at a time per direction, commands and notifications as they come, all
- * in order. A request that is not answered in 30 s ends the bearer, while the link stays.
+ * ATT over a link: requests one at a time per direction, commands and notifications as they come,
+ * all in order. A request that is not answered in 30 s ends the bearer, while the link stays.
  */
 #include "sim/radio.h"
 

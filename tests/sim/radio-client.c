@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * GattService1, GattCharacteristic1 and GattDescriptor1 under a device: the peer's table as the
- * client's side of the daemon shows it. The objects stay when the link goes (the table is cached) and
- * are compared with the peer's at each resolution.
+ * GattService1, GattCharacteristic1, GattDescriptor1 under a device: the peer's table as the
+ * client's side of the daemon shows it. The objects stay when the link goes (the table is cached)
+ * and are compared with the peer's at each resolution.
  */
 #include "sim/radio.h"
 
@@ -19,7 +19,7 @@ struct link *client_bearer(struct rchar *c)
 	return d->link && !d->link->dead[d->side] ? d->link : NULL;
 }
 
-/* --- services -------------------------------------------------------------------------------------- */
+/* --- services ------------------------------------------------------------------- */
 
 static int service_uuid(struct object *o, sd_bus_message *m)
 {
@@ -52,7 +52,7 @@ static const struct property service_properties[] = {
 static const struct interface service_interface = {"org.bluez.GattService1", NULL,
 						   service_properties};
 
-/* --- characteristics ------------------------------------------------------------------------------- */
+/* --- characteristics ------------------------------------------------------------ */
 
 static int chr_uuid(struct object *o, sd_bus_message *m)
 {
@@ -160,7 +160,7 @@ static const struct method chr_methods[] = {
 static const struct interface chr_interface = {"org.bluez.GattCharacteristic1", chr_methods,
 					       chr_properties};
 
-/* --- descriptors ----------------------------------------------------------------------------------- */
+/* --- descriptors ---------------------------------------------------------------- */
 
 static int desc_uuid(struct object *o, sd_bus_message *m)
 {
@@ -194,15 +194,15 @@ static const struct property desc_properties[] = {
 static const struct interface desc_interface = {"org.bluez.GattDescriptor1", desc_methods,
 						desc_properties};
 
-/* --- building ------------------------------------------------------------------------------------- */
+/* --- building ------------------------------------------------------------------- */
 
 static int add_desc(struct rchar *c, uint16_t handle, const char *uuid)
 {
 	struct rdesc *d = calloc(1, sizeof(*d));
-	cleanup(freep) char *path = NULL;
+	cleanup(freep) char *path = format("%s/desc%04x", c->obj->path, handle);
 	int r;
 
-	if (!d || asprintf(&path, "%s/desc%04x", c->obj->path, handle) < 0) {
+	if (!d || !path) {
 		free(d);
 		return -ENOMEM;
 	}
@@ -220,11 +220,11 @@ static int add_desc(struct rchar *c, uint16_t handle, const char *uuid)
 static int add_char(struct rservice *s, struct gchr *from)
 {
 	struct rchar *c = calloc(1, sizeof(*c));
-	cleanup(freep) char *path = NULL;
+	cleanup(freep) char *path = format("%s/char%04x", s->obj->path, from->handle);
 	struct gdesc *d;
 	int r;
 
-	if (!c || asprintf(&path, "%s/char%04x", s->obj->path, from->handle) < 0) {
+	if (!c || !path) {
 		free(c);
 		return -ENOMEM;
 	}
@@ -243,20 +243,20 @@ static int add_char(struct rservice *s, struct gchr *from)
 	TAILQ_INSERT_TAIL(&s->chars, c, entry);
 	if (c->props & (PROP_NOTIFY | PROP_INDICATE))
 		r = add_desc(c, (uint16_t)(c->handle + 2), CCC);
-	TAILQ_FOREACH(d, &from->descs, entry)
-	if (r >= 0)
-		r = add_desc(c, d->handle, d->uuid);
+	for (each(d, &from->descs))
+		if (r >= 0)
+			r = add_desc(c, d->handle, d->uuid);
 	return r;
 }
 
 static int add_service(struct device *d, struct gservice *from)
 {
 	struct rservice *s = calloc(1, sizeof(*s));
-	cleanup(freep) char *path = NULL;
+	cleanup(freep) char *path = format("%s/service%04x", d->obj->path, from->handle);
 	struct gchr *c;
 	int r;
 
-	if (!s || asprintf(&path, "%s/service%04x", d->obj->path, from->handle) < 0) {
+	if (!s || !path) {
 		free(s);
 		return -ENOMEM;
 	}
@@ -271,9 +271,9 @@ static int add_service(struct device *d, struct gservice *from)
 		return r;
 	}
 	TAILQ_INSERT_TAIL(&d->services, s, entry);
-	TAILQ_FOREACH(c, &from->chrs, entry)
-	if (r >= 0)
-		r = add_char(s, c);
+	for (each(c, &from->chrs))
+		if (r >= 0)
+			r = add_char(s, c);
 	return r;
 }
 
@@ -313,10 +313,10 @@ static bool offers(struct adapter *peer, const struct rservice *want)
 	struct app *app;
 	struct gservice *s;
 
-	TAILQ_FOREACH(app, &peer->apps, entry)
-	TAILQ_FOREACH(s, &app->services, entry)
-	if (app->live && s->handle == want->handle && !strcmp(s->uuid, want->uuid))
-		return true;
+	for (each(app, &peer->apps))
+		for (each(s, &app->services))
+			if (app->live && s->handle == want->handle && !strcmp(s->uuid, want->uuid))
+				return true;
 	return false;
 }
 
@@ -324,9 +324,9 @@ static bool shows(struct device *d, const struct gservice *want)
 {
 	struct rservice *s;
 
-	TAILQ_FOREACH(s, &d->services, entry)
-	if (s->handle == want->handle)
-		return true;
+	for (each(s, &d->services))
+		if (s->handle == want->handle)
+			return true;
 	return false;
 }
 
@@ -347,14 +347,13 @@ int client_sync(struct device *d)
 	}
 	if (peer->board->stale)
 		return 0;
-	TAILQ_FOREACH(app, &peer->apps, entry)
-	TAILQ_FOREACH(g, &app->services, entry)
-	{
-		if (r < 0 || !app->live || !strcmp(g->uuid, GAP) || shows(d, g))
-			continue;
-		r = add_service(d, g);
-		device_uuids_changed(d);
-	}
+	for (each(app, &peer->apps))
+		for (each(g, &app->services)) {
+			if (r < 0 || !app->live || !strcmp(g->uuid, GAP) || shows(d, g))
+				continue;
+			r = add_service(d, g);
+			device_uuids_changed(d);
+		}
 	bus_flush(d->adapter->radio);
 	return r;
 }

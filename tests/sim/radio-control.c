@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The control socket (unix, SOCK_STREAM): one command per line, one line "ok ..." or "error ..." back.
+ * The control socket (unix, SOCK_STREAM): one command per line; one line back, "ok ..." or
+ * "error ...".
  *
  *   latency NAME MIN MAX         ms; connect resolve resolve-again read write command notify
  *                                disconnect power
@@ -58,7 +59,7 @@ static int on_off(const char *text, bool *ret)
 	return 0;
 }
 
-/* --- commands -------------------------------------------------------------------------------------- */
+/* --- commands ------------------------------------------------------------------- */
 
 static int run_latency(struct radio *r, char **w, FILE *out)
 {
@@ -249,9 +250,9 @@ static int run_stats(struct radio *r, char **w, FILE *out)
 			continue;
 		if (a && a->discovering)
 			s.scan_ms += (radio_now(r) - a->scan_since) / 1000;
-		TAILQ_FOREACH(l, &r->links, entry)
-		if (link_board(l, 0) == b || link_board(l, 1) == b)
-			s.connected_ms += (radio_now(r) - l->since) / 1000;
+		for (each(l, &r->links))
+			if (link_board(l, 0) == b || link_board(l, 1) == b)
+				s.connected_ms += (radio_now(r) - l->since) / 1000;
 		fprintf(out,
 			"%s\"hci%zu\":{\"adverts\":%llu,\"reports\":%llu,\"connects\":%llu,"
 			"\"refused\":%llu,"

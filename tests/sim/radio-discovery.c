@@ -18,9 +18,9 @@ static struct session *session_find(struct adapter *a, const char *owner)
 {
 	struct session *s;
 
-	LIST_FOREACH(s, &a->sessions, entry)
-	if (!strcmp(s->owner, owner))
-		return s;
+	for (each(s, &a->sessions))
+		if (!strcmp(s->owner, owner))
+			return s;
 	return NULL;
 }
 
@@ -35,15 +35,15 @@ static int session_get(struct adapter *a, const char *owner, struct session **re
 			return -ENOMEM;
 		}
 		s->filter = no_filter;
-		LIST_INSERT_HEAD(&a->sessions, s, entry);
+		TAILQ_INSERT_TAIL(&a->sessions, s, entry);
 	}
 	*ret = s;
 	return 0;
 }
 
-static void session_free(struct session *s)
+static void session_free(struct adapter *a, struct session *s)
 {
-	LIST_REMOVE(s, entry);
+	TAILQ_REMOVE(&a->sessions, s, entry);
 	free(s->owner);
 	free(s);
 }
@@ -52,9 +52,9 @@ static bool anybody(struct adapter *a)
 {
 	struct session *s;
 
-	LIST_FOREACH(s, &a->sessions, entry)
-	if (s->scanning)
-		return true;
+	for (each(s, &a->sessions))
+		if (s->scanning)
+			return true;
 	return false;
 }
 
@@ -70,8 +70,8 @@ static void scan_changed(struct adapter *a)
 		a->scan_since = radio_now(a->radio);
 	} else {
 		a->board->stats.scan_ms += (radio_now(a->radio) - a->scan_since) / 1000;
-		TAILQ_FOREACH(d, &a->devices, entry)
-		device_forget_signal(d);
+		for (each(d, &a->devices))
+			device_forget_signal(d);
 	}
 	object_changed(a->obj, "org.bluez.Adapter1", "Discovering");
 	advert_wake(a->radio);
@@ -80,13 +80,13 @@ static void scan_changed(struct adapter *a)
 
 void discovery_gone(struct adapter *a, const char *owner)
 {
-	struct session *s = LIST_FIRST(&a->sessions);
+	struct session *s = TAILQ_FIRST(&a->sessions);
 
 	while (s) {
-		struct session *next = LIST_NEXT(s, entry);
+		struct session *next = TAILQ_NEXT(s, entry);
 
 		if (!owner || !strcmp(s->owner, owner))
-			session_free(s);
+			session_free(a, s);
 		s = next;
 	}
 	scan_changed(a);
@@ -119,7 +119,7 @@ int discovery_stop(struct object *o, sd_bus_message *m)
 		return refuse(o->radio, m, "NotReady", "Resource Not Ready");
 	if (!s || !s->scanning)
 		return refuse(o->radio, m, "Failed", "No discovery started");
-	session_free(s);
+	session_free(a, s);
 	scan_changed(a);
 	return answer(o->radio, m);
 }
@@ -234,7 +234,7 @@ int discovery_filter(struct object *o, sd_bus_message *m)
 	return answer(o->radio, m);
 }
 
-/* --- what is heard -------------------------------------------------------------------------------- */
+/* --- what is heard -------------------------------------------------------------- */
 
 static bool hears(struct adapter *a)
 {
@@ -247,9 +247,9 @@ bool discovery_any(struct radio *r)
 {
 	struct adapter *a;
 
-	TAILQ_FOREACH(a, &r->adapters, entry)
-	if (hears(a))
-		return true;
+	for (each(a, &r->adapters))
+		if (hears(a))
+			return true;
 	return false;
 }
 
@@ -284,8 +284,7 @@ static struct merged merge(struct adapter *a, const struct advert_data *data, co
 	struct session *s;
 	bool pattern = true, asked = false;
 
-	LIST_FOREACH(s, &a->sessions, entry)
-	{
+	for (each(s, &a->sessions)) {
 		if (!s->scanning)
 			continue;
 		if (s->filter.set && s->filter.pattern[0]) {
@@ -331,8 +330,7 @@ void discovery_report(struct radio *r, struct board *from, const uint8_t addr[6]
 {
 	struct adapter *a;
 
-	TAILQ_FOREACH(a, &r->adapters, entry)
-	{
+	for (each(a, &r->adapters)) {
 		if (a->board == from || !hears(a))
 			continue;
 		if (radio_random(r, 100) < (uint32_t)(a->board->loss + (from ? from->loss : 0)))

@@ -17,8 +17,8 @@ unsigned link_count(struct adapter *a, int side)
 	struct link *l;
 	unsigned n = 0;
 
-	TAILQ_FOREACH(l, &a->radio->links, entry)
-	n += l->end[side]->adapter == a;
+	for (each(l, &a->radio->links))
+		n += l->end[side]->adapter == a;
 	return n;
 }
 
@@ -26,10 +26,10 @@ static bool linked(struct adapter *a, struct adapter *b)
 {
 	struct link *l;
 
-	TAILQ_FOREACH(l, &a->radio->links, entry)
-	if ((l->end[0]->adapter == a && l->end[1]->adapter == b) ||
-	    (l->end[0]->adapter == b && l->end[1]->adapter == a))
-		return true;
+	for (each(l, &a->radio->links))
+		if ((l->end[0]->adapter == a && l->end[1]->adapter == b) ||
+		    (l->end[0]->adapter == b && l->end[1]->adapter == a))
+			return true;
 	return false;
 }
 
@@ -48,7 +48,7 @@ static bool reachable(struct device *d, struct adapter *peer)
 	       advert_connectable(peer) && !linked(d->adapter, peer);
 }
 
-/* --- service discovery ---------------------------------------------------------------------------- */
+/* --- service discovery ---------------------------------------------------------- */
 
 static int on_resolved(sd_event_source *s, uint64_t usec, void *user)
 {
@@ -81,13 +81,13 @@ void link_table_changed(struct adapter *a)
 {
 	struct link *l;
 
-	TAILQ_FOREACH(l, &a->radio->links, entry)
-	for (int i = 0; i < 2; i++)
-		if (l->end[!i]->adapter == a && !l->resolve[i])
-			resolve(l->end[i]);
+	for (each(l, &a->radio->links))
+		for (int i = 0; i < 2; i++)
+			if (l->end[!i]->adapter == a && !l->resolve[i])
+				resolve(l->end[i]);
 }
 
-/* --- coming about --------------------------------------------------------------------------------- */
+/* --- coming about --------------------------------------------------------------- */
 
 static int link_new(struct device *central, struct adapter *peer)
 {
@@ -166,9 +166,9 @@ static int on_kick(sd_event_source *s, void *user)
 	struct adapter *a;
 	struct device *d;
 
-	TAILQ_FOREACH(a, &r->adapters, entry)
-	TAILQ_FOREACH(d, &a->devices, entry)
-	device_retry(d);
+	for (each(a, &r->adapters))
+		for (each(d, &a->devices))
+			device_retry(d);
 	return 0;
 }
 
@@ -179,7 +179,7 @@ void link_kick(struct radio *r)
 	sd_event_source_set_enabled(r->kick, SD_EVENT_ONESHOT);
 }
 
-/* --- the end -------------------------------------------------------------------------------------- */
+/* --- the end -------------------------------------------------------------------- */
 
 void link_drop(struct link *l)
 {
@@ -231,8 +231,7 @@ void link_check(struct radio *r)
 {
 	struct link *l;
 
-	TAILQ_FOREACH(l, &r->links, entry)
-	{
+	for (each(l, &r->links)) {
 		bool away = link_board(l, 0)->away || link_board(l, 1)->away;
 
 		if (away && !l->lost)

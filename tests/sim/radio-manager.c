@@ -38,10 +38,10 @@ static int on_app_changed(sd_bus_message *m, void *user, sd_bus_error *err)
 	}
 	if (!found)
 		return 0;
-	TAILQ_FOREACH(s, &app->services, entry)
-	TAILQ_FOREACH(c, &s->chrs, entry)
-	if (!strcmp(c->path, path))
-		server_notify(c, data, len);
+	for (each(s, &app->services))
+		for (each(c, &s->chrs))
+			if (!strcmp(c->path, path))
+				server_notify(c, data, len);
 	return 0;
 }
 
@@ -74,9 +74,9 @@ static struct app *app_find(struct adapter *a, const char *owner, const char *ro
 {
 	struct app *app;
 
-	TAILQ_FOREACH(app, &a->apps, entry)
-	if (app->owner && !strcmp(app->owner, owner) && !strcmp(app->root, root))
-		return app;
+	for (each(app, &a->apps))
+		if (app->owner && !strcmp(app->owner, owner) && !strcmp(app->root, root))
+			return app;
 	return NULL;
 }
 

@@ -43,13 +43,13 @@ static struct subscriber *subscriber_find(struct rchar *c, const char *owner)
 {
 	struct subscriber *s;
 
-	TAILQ_FOREACH(s, &c->subscribers, entry)
-	if (!strcmp(s->owner, owner))
-		return s;
+	for (each(s, &c->subscribers))
+		if (!strcmp(s->owner, owner))
+			return s;
 	return NULL;
 }
 
-/* --- sockets -------------------------------------------------------------------------------------- */
+/* --- sockets -------------------------------------------------------------------- */
 
 static void close_write(struct rchar *c)
 {
@@ -150,7 +150,7 @@ int chr_acquire_notify(struct object *o, sd_bus_message *m)
 	return 0;
 }
 
-/* --- StartNotify ---------------------------------------------------------------------------------- */
+/* --- StartNotify ---------------------------------------------------------------- */
 
 static void on_ccc(struct op *op, void *user)
 {
@@ -256,23 +256,22 @@ int chr_stop_notify(struct object *o, sd_bus_message *m)
 	return answer(o->radio, m);
 }
 
-/* --- what comes from elsewhere --------------------------------------------------------------------- */
+/* --- what comes from elsewhere -------------------------------------------------- */
 
 void client_gone(struct device *d, const char *owner)
 {
 	struct rservice *v;
 	struct rchar *c;
 
-	TAILQ_FOREACH(v, &d->services, entry)
-	TAILQ_FOREACH(c, &v->chars, entry)
-	{
-		struct subscriber *s = subscriber_find(c, owner);
+	for (each(v, &d->services))
+		for (each(c, &v->chars)) {
+			struct subscriber *s = subscriber_find(c, owner);
 
-		if (!s)
-			continue;
-		subscriber_free(c, s);
-		unsubscribed(c);
-	}
+			if (!s)
+				continue;
+			subscriber_free(c, s);
+			unsubscribed(c);
+		}
 }
 
 void client_link_gone(struct device *d)
@@ -281,15 +280,14 @@ void client_link_gone(struct device *d)
 	struct rchar *c;
 	struct subscriber *s;
 
-	TAILQ_FOREACH(v, &d->services, entry)
-	TAILQ_FOREACH(c, &v->chars, entry)
-	{
-		close_write(c);
-		close_notify(c);
-		c->ccc_on = false;
-		TAILQ_FOREACH(s, &c->subscribers, entry)
-		s->registered = false;
-	}
+	for (each(v, &d->services))
+		for (each(c, &v->chars)) {
+			close_write(c);
+			close_notify(c);
+			c->ccc_on = false;
+			for (each(s, &c->subscribers))
+				s->registered = false;
+		}
 }
 
 void client_ready(struct device *d)
@@ -298,15 +296,15 @@ void client_ready(struct device *d)
 	struct rchar *c;
 	struct subscriber *s;
 
-	TAILQ_FOREACH(v, &d->services, entry)
-	TAILQ_FOREACH(c, &v->chars, entry)
-	{
-		if (TAILQ_EMPTY(&c->subscribers) || c->ccc_on || c->ccc || write_ccc(c, true) < 0)
-			continue;
-		set_notifying(c, true);
-		TAILQ_FOREACH(s, &c->subscribers, entry)
-		s->registered = true;
-	}
+	for (each(v, &d->services))
+		for (each(c, &v->chars)) {
+			if (TAILQ_EMPTY(&c->subscribers) || c->ccc_on || c->ccc ||
+			    write_ccc(c, true) < 0)
+				continue;
+			set_notifying(c, true);
+			for (each(s, &c->subscribers))
+				s->registered = true;
+		}
 }
 
 /* With several subscribed clients the daemon signals once for each of them. */
@@ -316,25 +314,23 @@ void client_notified(struct device *d, uint16_t handle, const void *data, size_t
 	struct rchar *c;
 	struct subscriber *s;
 
-	TAILQ_FOREACH(v, &d->services, entry)
-	TAILQ_FOREACH(c, &v->chars, entry)
-	{
-		if (c->handle + 1 != handle)
-			continue;
-		if (c->notify_fd >= 0) {
-			send(c->notify_fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	for (each(v, &d->services))
+		for (each(c, &v->chars)) {
+			if (c->handle + 1 != handle)
+				continue;
+			if (c->notify_fd >= 0) {
+				send(c->notify_fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+				return;
+			}
+			for (each(s, &c->subscribers)) {
+				memcpy(c->access.value, data, len);
+				c->access.len = len;
+				c->access.cached = true;
+				object_changed(c->obj, CHR, "Value");
+				bus_flush(c->obj->radio);
+			}
 			return;
 		}
-		TAILQ_FOREACH(s, &c->subscribers, entry)
-		{
-			memcpy(c->access.value, data, len);
-			c->access.len = len;
-			c->access.cached = true;
-			object_changed(c->obj, CHR, "Value");
-			bus_flush(c->obj->radio);
-		}
-		return;
-	}
 }
 
 void notify_clear(struct rchar *c)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The server's side of ATT: what arrives over a link becomes calls to the application that registered
- * the attribute, and its Value signals become notifications.
+ * The server's side of ATT: what arrives over a link becomes calls to the application that
+ * registered the attribute, and its Value signals become notifications.
  *
- * A characteristic with write-without-response is acknowledged as soon as the call is sent, even for
- * a write request: that is how 5.66 does it. Others wait for the application, 5 s at most.
+ * A characteristic with write-without-response is acknowledged as soon as the call is sent, even
+ * for a write request: that is how 5.66 does it. Others wait for the application, 5 s at most.
  */
 #include "sim/radio.h"
 
@@ -24,25 +24,24 @@ struct gchr *server_find(struct adapter *a, uint16_t handle, struct gdesc **desc
 	struct gchr *c;
 
 	*desc = NULL;
-	TAILQ_FOREACH(app, &a->apps, entry)
-	TAILQ_FOREACH(s, &app->services, entry)
-	{
-		if (!app->live || handle < s->handle || handle > s->end)
-			continue;
-		TAILQ_FOREACH(c, &s->chrs, entry)
-		{
-			struct gdesc *d;
+	for (each(app, &a->apps))
+		for (each(s, &app->services)) {
+			if (!app->live || handle < s->handle || handle > s->end)
+				continue;
+			for (each(c, &s->chrs)) {
+				struct gdesc *d;
 
-			if (handle == c->handle + 1 ||
-			    (handle == c->handle + 2 && (c->props & (PROP_NOTIFY | PROP_INDICATE))))
-				return c;
-			TAILQ_FOREACH(d, &c->descs, entry)
-			if (d->handle == handle) {
-				*desc = d;
-				return c;
+				if (handle == c->handle + 1 ||
+				    (handle == c->handle + 2 &&
+				     (c->props & (PROP_NOTIFY | PROP_INDICATE))))
+					return c;
+				for (each(d, &c->descs))
+					if (d->handle == handle) {
+						*desc = d;
+						return c;
+					}
 			}
 		}
-	}
 	return NULL;
 }
 
@@ -104,7 +103,7 @@ static int wait_for_app(struct op *op, struct gchr *c)
 			   &op->app_deadline);
 }
 
-/* --- read ---------------------------------------------------------------------------------------- */
+/* --- read ----------------------------------------------------------------------- */
 
 static int on_read(sd_bus_message *m, void *user, sd_bus_error *err)
 {
@@ -143,7 +142,7 @@ static int ask_read(struct op *op, struct gchr *c, struct gdesc *d)
 	return r < 0 ? r : sd_bus_call_async(op->link->radio->bus, &op->call, m, on_read, op, 0);
 }
 
-/* --- write --------------------------------------------------------------------------------------- */
+/* --- write ---------------------------------------------------------------------- */
 
 static int on_written(sd_bus_message *m, void *user, sd_bus_error *err)
 {
@@ -253,7 +252,7 @@ static int take_write(struct op *op, struct gchr *c, struct gdesc *d)
 	return c->wants_write_fd ? acquire_write(op, c) : ask_write(op, c, NULL);
 }
 
-/* --- subscriptions -------------------------------------------------------------------------------- */
+/* --- subscriptions -------------------------------------------------------------- */
 
 static void tell(struct gchr *c, const char *member)
 {
@@ -368,10 +367,10 @@ void server_link_gone(struct link *l)
 	struct gchr *c;
 
 	for (int i = 0; i < 2; i++)
-		TAILQ_FOREACH(app, &l->end[i]->adapter->apps, entry)
-	TAILQ_FOREACH(s, &app->services, entry)
-	TAILQ_FOREACH(c, &s->chrs, entry)
-	unsubscribe(c, l);
+		for (each(app, &l->end[i]->adapter->apps))
+			for (each(s, &app->services))
+				for (each(c, &s->chrs))
+					unsubscribe(c, l);
 }
 
 void server_chr_free(struct gchr *c)
@@ -387,7 +386,7 @@ void server_chr_free(struct gchr *c)
 	free(c);
 }
 
-/* --- what arrives --------------------------------------------------------------------------------- */
+/* --- what arrives --------------------------------------------------------------- */
 
 static int check(struct op *op, struct gchr *c, struct gdesc *d)
 {

@@ -21,6 +21,12 @@
 
 #include "core/span.h"
 
+/* for (each(x, head)): over a list that does not change meanwhile */
+#define each(x, head)                                                                              \
+	(x) = TAILQ_FIRST(head);                                                                   \
+	(x);                                                                                       \
+	(x) = TAILQ_NEXT(x, entry)
+
 enum {
 	RADIO_BOARDS = 64,
 	RADIO_VALUE = 512, /* longest attribute value (Core 5.3 Vol 3 Part F 3.2.9) */
@@ -62,7 +68,7 @@ struct app;
 struct gchr;
 struct object;
 
-/* --- radio.c: settings, time, chance ------------------------------------------------------------ */
+/* --- radio.c: settings, time, chance -------------------------------------------- */
 
 struct range {
 	uint32_t min, max; /* microseconds */
@@ -127,7 +133,9 @@ int radio_restart(struct radio *r, uint64_t usec);
 void radio_log(struct radio *r, const char *what, struct link *l, int side, const char *uuid,
 	       const void *data, size_t len);
 
-/* --- radio-bus.c: objects with optional properties, as gdbus has them ---------------------------- */
+/* --- radio-object.c, radio-introspect.c ----------------------------------------- */
+
+/* Objects with optional properties, as gdbus has them. */
 
 struct method {
 	const char *name, *in, *out;
@@ -157,23 +165,37 @@ struct object {
 	bool announced, queued;
 };
 
-int bus_open(struct radio *r);
-void bus_close(struct radio *r);
+int object_init(struct radio *r);
 int object_add(struct radio *r, const char *path, void *user, const struct interface *a,
 	       const struct interface *b, const struct interface *c, struct object **ret);
 void object_remove(struct object *o);
 void object_changed(struct object *o, const char *iface, const char *property);
+struct object *object_find(struct radio *r, const char *path);
+const struct interface *object_interface(struct object *o, const char *name);
+const struct property *object_property(const struct interface *iface, const char *name);
+int object_append(sd_bus_message *m, struct object *o); /* a{sa{sv}} */
+/* a{sv}; dirty (may be NULL): only these bits */
+int object_append_properties(sd_bus_message *m, struct object *o, const struct interface *iface,
+			     const uint32_t *dirty);
+int object_append_value(sd_bus_message *m, struct object *o, const struct property *p);
+int object_introspect(struct radio *r, struct object *o, sd_bus_message *m);
+/* asprintf that gives NULL when it fails. */
+char *format(const char *text, ...) __attribute__((format(printf, 1, 2)));
+int get_string(sd_bus_message *m, const char *s);
+int get_bool(sd_bus_message *m, bool b);
 void bus_flush(struct radio *r);
+
+/* --- radio-bus.c ---------------------------------------------------------------- */
+
+int bus_open(struct radio *r);
+void bus_close(struct radio *r);
 /* What is pending goes out first. Neither drops a reference. */
 int answer(struct radio *r, sd_bus_message *m);
 int refuse(struct radio *r, sd_bus_message *m, const char *error, const char *text);
 int bus_match_changes(struct radio *r, const char *owner, const char *path, bool below,
 		      sd_bus_message_handler_t fn, void *user, sd_bus_slot **ret);
-int get_string(sd_bus_message *m, const char *s);
-int get_bool(sd_bus_message *m, bool b);
-/* "180f", "0x180f" or the long form -> 36 lower-case characters. */
 
-/* --- radio-adapter.c, radio-discovery.c ---------------------------------------------------------- */
+/* --- radio-adapter.c, radio-discovery.c ----------------------------------------- */
 
 struct filter {
 	bool set, duplicate, discoverable;
@@ -186,7 +208,7 @@ struct filter {
 };
 
 struct session {
-	LIST_ENTRY(session) entry;
+	TAILQ_ENTRY(session) entry;
 	char *owner;
 	bool scanning; /* false: a filter waiting for StartDiscovery */
 	struct filter filter;
@@ -205,7 +227,7 @@ struct adapter {
 	bool powered, powering, discovering, discoverable, pairable;
 	uint32_t discoverable_timeout, pairable_timeout;
 	uint64_t scan_since;
-	LIST_HEAD(, session) sessions;
+	TAILQ_HEAD(session_list, session) sessions;
 	struct device_list devices;
 	struct advert_list adverts;
 	struct app_list apps;
@@ -229,7 +251,7 @@ bool discovery_any(struct radio *r);
 void discovery_report(struct radio *r, struct board *from, const uint8_t addr[6], bool random,
 		      const struct advert_data *data);
 
-/* --- radio-device.c ------------------------------------------------------------------------------ */
+/* --- radio-device.c, radio-peer.c ----------------------------------------------- */
 
 struct field {
 	char uuid[UUID_SIZE];
@@ -267,6 +289,7 @@ struct device {
 	bool known; /* its table was read before: resolving is quicker */
 };
 
+extern const struct property peer_properties[];
 struct device *device_find(struct adapter *a, const uint8_t addr[6]);
 int device_get(struct adapter *a, const uint8_t addr[6], bool random, struct device **ret);
 void device_free(struct device *d);
@@ -282,7 +305,7 @@ int device_request_disconnect(struct device *d, sd_bus_message *m);
 int device_remove(struct device *d, sd_bus_message *m);
 void device_uuids_changed(struct device *d);
 
-/* --- radio-link.c -------------------------------------------------------------------------------- */
+/* --- radio-link.c --------------------------------------------------------------- */
 
 TAILQ_HEAD(op_list, op);
 
@@ -311,7 +334,7 @@ static inline struct board *link_board(struct link *l, int side)
 	return l->end[side]->adapter->board;
 }
 
-/* --- radio-att.c --------------------------------------------------------------------------------- */
+/* --- radio-att.c ---------------------------------------------------------------- */
 
 enum op_kind {
 	OP_READ,
@@ -349,7 +372,7 @@ void att_forget(struct op *op); /* the asker is gone; the op goes on without it 
 void att_answer(struct op *op, int ecode, const void *data, size_t len);
 void att_link_gone(struct link *l);
 
-/* --- radio-manager.c, radio-app.c, radio-server.c ----------------------------------------------------------------- */
+/* --- radio-manager.c, radio-app.c, radio-server.c ------------------------------- */
 
 struct gdesc {
 	TAILQ_ENTRY(gdesc) entry;
@@ -365,7 +388,7 @@ struct gchr {
 	uint8_t props;
 	bool wants_write_fd, wants_notify_fd, asked_write_fd;
 	char uuid[UUID_SIZE], *path;
-	TAILQ_HEAD(, gdesc) descs;
+	TAILQ_HEAD(gdesc_list, gdesc) descs;
 	int write_fd, notify_fd;
 	sd_event_source *notify_io, *write_io;
 	sd_bus_slot *acquire;
@@ -379,14 +402,14 @@ struct gservice {
 	uint16_t handle, end;
 	bool primary;
 	char uuid[UUID_SIZE], *path;
-	TAILQ_HEAD(, gchr) chrs;
+	TAILQ_HEAD(gchr_list, gchr) chrs;
 };
 
 struct app {
 	TAILQ_ENTRY(app) entry;
 	struct adapter *adapter;
 	char *owner, *root;
-	TAILQ_HEAD(, gservice) services;
+	TAILQ_HEAD(gservice_list, gservice) services;
 	bool live;
 	sd_bus_message *reg;
 	sd_bus_slot *call, *changes;
@@ -403,7 +426,7 @@ void server_notify(struct gchr *c, const void *data, size_t len);
 void server_chr_free(struct gchr *c);
 struct gchr *server_find(struct adapter *a, uint16_t handle, struct gdesc **desc);
 
-/* --- radio-client.c: the peer's table as objects -------------------------------------------------- */
+/* --- radio-client.c: the peer's table as objects -------------------------------- */
 
 struct rservice {
 	TAILQ_ENTRY(rservice) entry;
@@ -412,7 +435,7 @@ struct rservice {
 	uint16_t handle;
 	bool primary;
 	char uuid[UUID_SIZE];
-	TAILQ_HEAD(, rchar) chars;
+	TAILQ_HEAD(rchar_list, rchar) chars;
 };
 
 /* One ReadValue or WriteValue on its way; same-offset reads share it. */
@@ -443,12 +466,12 @@ struct rchar {
 	char uuid[UUID_SIZE];
 	struct access access;
 	struct op *ccc;
-	TAILQ_HEAD(, subscriber) subscribers;
+	TAILQ_HEAD(subscriber_list, subscriber) subscribers;
 	int write_fd, notify_fd;
 	bool acquiring;		 /* AcquireNotify under way or done */
 	sd_bus_message *acquire; /* AcquireNotify, until the peer answered */
 	sd_event_source *write_io, *notify_io;
-	TAILQ_HEAD(, rdesc) descs;
+	TAILQ_HEAD(rdesc_list, rdesc) descs;
 };
 
 struct rdesc {
@@ -464,7 +487,7 @@ int client_sync(struct device *d); /* make the objects equal to the peer's table
 void client_clear(struct device *d);
 struct link *client_bearer(struct rchar *c); /* NULL: not connected */
 
-/* --- radio-access.c: ReadValue and WriteValue ----------------------------------------------------- */
+/* --- radio-access.c: ReadValue and WriteValue ----------------------------------- */
 
 extern const struct method desc_methods[];
 int chr_read(struct object *o, sd_bus_message *m);
@@ -473,7 +496,7 @@ void access_clear(struct access *x);
 /* Answers by the table of ATT errors; 0: success is not answered here. */
 int refuse_att(struct radio *r, sd_bus_message *m, int ecode);
 
-/* --- radio-notify.c: subscriptions and sockets ---------------------------------------------------- */
+/* --- radio-notify.c: subscriptions and sockets ---------------------------------- */
 
 int chr_start_notify(struct object *o, sd_bus_message *m);
 int chr_stop_notify(struct object *o, sd_bus_message *m);
@@ -485,13 +508,13 @@ void client_link_gone(struct device *d);
 void client_gone(struct device *d, const char *owner);
 void client_notified(struct device *d, uint16_t handle, const void *data, size_t len);
 
-/* --- radio-uuid.c -------------------------------------------------------------------------------- */
+/* --- radio-uuid.c --------------------------------------------------------------- */
 
 /* "180f", "0x180f" or the long form -> 36 lower-case characters. */
 int uuid_canonical(const char *text, char ret[UUID_SIZE]);
 bool uuid_is_short(const char *uuid); /* 16 bits on the air */
 
-/* --- radio-advert.c ------------------------------------------------------------------------------ */
+/* --- radio-advert.c ------------------------------------------------------------- */
 
 struct advert {
 	TAILQ_ENTRY(advert) entry;
@@ -510,6 +533,6 @@ bool advert_connectable(struct adapter *a);
 void advert_wake(struct radio *r); /* scanning or power changed: arm or stop the timers */
 void advert_flood(struct radio *r);
 
-/* --- radio-control.c ----------------------------------------------------------------------------- */
+/* --- radio-control.c ------------------------------------------------------------ */
 
 int control_open(struct radio *r, const char *path);

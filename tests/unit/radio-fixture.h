@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * radio-sim on a private bus with a peripheral on hci1, and how the central (hci0, this process) asks.
+ * radio-sim on a private bus with a peripheral on hci1, and how the central asks: hci0, this
+ * process.
  */
 #include "private-bus.h"
 #include "radio-peripheral.h"
@@ -168,7 +169,7 @@ static struct world *world(void **state)
 	return *state;
 }
 
-/* --- asking ---------------------------------------------------------------------------------------- */
+/* --- asking --- */
 
 /* Lets signals in for `ms`, or until *count reaches `goal`. */
 static inline void pass(struct world *w, uint64_t ms, const unsigned *count, unsigned goal)

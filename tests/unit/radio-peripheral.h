@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * A small peripheral for tests, meant for a process of its own so that it can be stopped and killed:
- * a value to read, an inbox that comes back out of the outbox, a slow door for writes with response.
+ * A small peripheral for tests, meant for a process of its own so that it can be stopped and
+ * killed: a value to read, an inbox that comes back out of the outbox, a slow door for writes with
+ * response.
  */
 #include <errno.h>
 #include <poll.h>
