@@ -176,7 +176,9 @@ static json_t *claims_json(const struct token *t)
 /* Whose signature it is, if this desk's registry can tell. */
 static const char *signature_words(struct desk *desk, const struct token *t)
 {
-	static const char *const by[] = {"root", "policy", "revoke", "authorize"};
+	static const char *const by[] = {
+		"good, by the desk's root key", "good, by the desk's policy key",
+		"good, by the desk's revoke key", "good, by the desk's authorize key"};
 	struct keyring_entry entry;
 	struct keyset keys = {.n = 1};
 

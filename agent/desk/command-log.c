@@ -87,13 +87,12 @@ static const char query[] =
 	"SELECT * FROM ("
 	" SELECT l.time AS time, l.operator AS who, l.act AS what, l.person AS person,"
 	"  l.phone AS phone, l.lock AS lock, coalesce(i.outcome, '') AS outcome,"
-	"  coalesce(i.reason, '') AS reason, coalesce(l.detail, '') AS detail, l.id AS place,"
-	"  coalesce(i.proven, 0) AS proven"
+	"  coalesce(i.reason, '') AS reason, l.detail AS detail, l.id AS place,"
+	"  coalesce(i.proven, 0) AS verified, coalesce(i.via, '') AS via, NULL AS n"
 	"  FROM log l LEFT JOIN issued i ON i.cti = l.cti AND i.via = 'relay'"
 	" UNION ALL"
-	" SELECT r.iat, 'lock', CASE r.via WHEN 'door' THEN 'door.' || coalesce(i.scope, '?')"
-	"  ELSE 'relay.' || coalesce(i.scope, '?') END, i.person, i.phone, r.lock, r.outcome,"
-	"  r.reason, '{\"n\":' || r.n || '}', r.n, 1"
+	" SELECT r.iat, 'lock', coalesce(i.scope, 'opened'), i.person, i.phone, r.lock, r.outcome,"
+	"  r.reason, NULL, r.n, 1, r.via, r.n"
 	"  FROM receipt r LEFT JOIN issued i ON i.cti = r.cti"
 	"  WHERE length(r.cti) = 16 AND r.via = 'door'"
 	") WHERE time >= ?1 AND (?2 = '' OR person = ?2) AND (?3 = '' OR phone = ?3)"
@@ -104,13 +103,16 @@ static json_t *row_of(const struct desk *desk, struct db_query *q, bool reveal)
 	char at[SHOW_TIME_CAP];
 	struct phone phone;
 	json_t *detail = json_loads(db_text(q, 8), JSON_DECODE_ANY, NULL);
-	json_t *row = json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:o}", "time",
-				(json_int_t)db_int(q, 0), "_time", show_time(db_uint(q, 0), at),
-				"operator", db_text(q, 1), "act", db_text(q, 2), "pseudonym",
-				db_text(q, 3), "phone", db_text(q, 4), "lock", db_text(q, 5),
-				"outcome", db_text(q, 6), "reason", db_text(q, 7), "proven",
-				(int)db_int(q, 10), "detail", detail ? detail : json_null());
+	json_t *row =
+		json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:o}", "time",
+			  (json_int_t)db_int(q, 0), "_time", show_time(db_uint(q, 0), at),
+			  "operator", db_text(q, 1), "act", db_text(q, 2), "pseudonym",
+			  db_text(q, 3), "phone", db_text(q, 4), "lock", db_text(q, 5), "outcome",
+			  db_text(q, 6), "reason", db_text(q, 7), "verified", (int)db_int(q, 10),
+			  "via", db_text(q, 11), "detail", detail ? detail : json_null());
 
+	if (row && !db_is_null(q, 12))
+		json_object_set_new(row, "n", json_integer((json_int_t)db_int(q, 12)));
 	if (row && reveal && phone_by_label(desk->db, db_text(q, 4), &phone) == 0) {
 		json_object_set_new(row, "person", json_string(phone.person_number));
 		json_object_set_new(row, "number", json_string(phone.number));
@@ -127,9 +129,11 @@ int command_log(struct desk *desk, int argc, char **argv)
 		{"reason", "REASON"}, {0},
 	};
 	static const struct show_column revealing[] = {
-		{"_time", "TIME"},	{"operator", "OPERATOR"}, {"act", "ACT"},
-		{"person", "PERSON"},	{"number", "NUMBER"},	  {"lock", "LOCK"},
-		{"outcome", "OUTCOME"}, {"reason", "REASON"},	  {0},
+		{"_time", "TIME"},    {"operator", "OPERATOR"},
+		{"act", "ACT"},	      {"via", "VIA"},
+		{"person", "PERSON"}, {"number", "NUMBER"},
+		{"lock", "LOCK"},     {"outcome", "OUTCOME"},
+		{"reason", "REASON"}, {0},
 	};
 	char person[LABEL_CAP], phone[LABEL_CAP];
 	json_t *rows = json_array();

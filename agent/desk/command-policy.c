@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/pem.h"
 #include "desk/command.h"
 #include "desk/registry.h"
 #include "desk/show.h"
@@ -208,14 +209,40 @@ static int add_key(const struct keyring_entry *e, void *user)
 							show_time(e->dropped, dropped)));
 }
 
+/* One key as PEM: what a gateway's root_key_file is to be. */
+static int show_pem(const struct desk *desk, const char *word)
+{
+	enum role role = role_parse(word);
+	char pem[PEM_PUBLIC_CAP];
+	struct key key;
+	int r;
+
+	if (!role)
+		return command_usage(desk, "which key: root, policy, revoke or authorize?");
+	r = keyring_public(desk->db, role, &key);
+	if (r < 0)
+		return desk_fail_errno(desk, r, "keys show");
+	pem_encode_public(key.pub, pem);
+	if (desk->json)
+		show_answer(desk, json_pack("{s:s, s:s}", "role", word, "pem", pem), "%s", "");
+	else
+		fputs(pem, stdout);
+	return DESK_DONE;
+}
+
 int command_keys_show(struct desk *desk, int argc, char **argv)
 {
 	static const struct show_column columns[] = {
 		{"role", "ROLE"},  {"kid", "KID"},	    {"key", "PUBLIC KEY"},
 		{"_made", "MADE"}, {"_dropped", "DROPPED"}, {0},
 	};
-	struct key_rows k = {json_array()};
-	int r = keyring_each(desk->db, add_key, &k);
+	struct key_rows k;
+	int r;
+
+	if (argc == 2)
+		return show_pem(desk, argv[1]);
+	k.rows = json_array();
+	r = keyring_each(desk->db, add_key, &k);
 
 	if (r < 0) {
 		json_decref(k.rows);

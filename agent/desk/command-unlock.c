@@ -151,12 +151,12 @@ static void sentence(const struct unlock_request *q, const struct unlock_answer 
 static int answer(const struct desk *desk, const struct unlock_request *q,
 		  const struct unlock_answer *a)
 {
-	json_t *json =
-		json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:b}", "outcome",
-			  ends[a->end].word, "reason", reason_word(a->reason), "lock", q->lock.id,
-			  "scope", scope_word(q->scope), "phone", q->phone.label, "gateway",
-			  a->gateway, "attempts", (json_int_t)a->attempts, "accepted_ms",
-			  (json_int_t)a->accepted_ms, "ms", (json_int_t)a->ms, "proven", a->proven);
+	json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:b}", "outcome",
+				 ends[a->end].word, "reason", reason_word(a->reason), "lock",
+				 q->lock.id, "scope", scope_word(q->scope), "phone", q->phone.label,
+				 "gateway", a->gateway, "attempts", (json_int_t)a->attempts,
+				 "accepted_ms", (json_int_t)a->accepted_ms, "ms", (json_int_t)a->ms,
+				 "verified", a->proven);
 	char words[512] = "";
 
 	if (a->attempts) {

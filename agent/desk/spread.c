@@ -258,7 +258,7 @@ static void print_missing(const char *what, const json_t *ids)
 
 static json_t *side(size_t holding, size_t of, json_t *missing, uint64_t ms)
 {
-	json_t *side = json_pack("{s:I, s:I, s:o}", "holding", (json_int_t)holding, "of",
+	json_t *side = json_pack("{s:I, s:I, s:o}", "confirmed", (json_int_t)holding, "total",
 				 (json_int_t)of, "missing", missing);
 
 	if (ms)
