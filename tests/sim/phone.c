@@ -52,25 +52,30 @@ static int read_file(const char *path, void *ret, size_t cap)
 	return n == cap ? -EFBIG : (int)n;
 }
 
-/* Raw COSE, or its base64url as the city's app would hand it over. */
+/* Raw COSE, or its base64url as the city's app would hand it over. What is neither is presented as it
+ * is: refusing it is the lock's business. */
 static int read_authorization(struct phone *p, const char *path)
 {
 	uint8_t raw[2 * TOKEN_SMALL_MAX];
-	int n = read_file(path, raw, sizeof(raw));
+	int text, n = read_file(path, raw, sizeof(raw));
 
 	if (n <= 0)
 		return n < 0 ? n : -EINVAL;
-	while (n > 0 && raw[n - 1] == '\n')
-		n--;
-	if (token_parse(span_of(raw, (size_t)n), &p->token) == 0 && n <= TOKEN_SMALL_MAX)
+	for (text = n; text > 0 && raw[text - 1] == '\n';)
+		text--;
+	text = base64url_decode(span_of(raw, (size_t)text), p->authorization,
+				sizeof(p->authorization));
+	if (text > 0) {
+		n = text;
+	} else {
+		if (n > (int)sizeof(p->authorization))
+			return -EMSGSIZE;
 		memcpy(p->authorization, raw, (size_t)n);
-	else
-		n = base64url_decode(span_of(raw, (size_t)n), p->authorization,
-				     sizeof(p->authorization));
-	if (n < 0)
-		return n;
+	}
 	p->authorization_len = (size_t)n;
-	return token_parse(span_of(p->authorization, (size_t)n), &p->token) == 0 ? 0 : -EINVAL;
+	if (token_parse(span_of(p->authorization, (size_t)n), &p->token) != 0)
+		memset(&p->token, 0, sizeof(p->token));
+	return 0;
 }
 
 static int keygen(const char *path)
@@ -227,7 +232,8 @@ static int find_lock(struct phone *p, struct span id)
 	while (p->ntried < TRIES_MAX) {
 		if (phone_find(&p->radio, p->address, p->tried, p->ntried) < 0)
 			break;
-		memcpy(p->tried[p->ntried++], p->radio.device, sizeof(p->tried[0]));
+		if (!p->address) /* somebody else may have the lock's attention: a known one is tried again */
+			memcpy(p->tried[p->ntried++], p->radio.device, sizeof(p->tried[0]));
 		r = phone_connect(&p->radio);
 		if (r >= 0)
 			r = phone_read(&p->radio, 2, value, sizeof(value));

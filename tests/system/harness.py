@@ -209,7 +209,10 @@ class Answer:
 
     @property
     def json(self):
-        return json.loads(self.out)
+        try:
+            return json.loads(self.out)
+        except ValueError:
+            raise Failure(f"{' '.join(self.argv)}: exit {self.status}, no JSON\n{self.out}{self.err}") from None
 
     def ok(self):
         if self.status != 0:
@@ -380,6 +383,10 @@ class World:
 
     def lock_report(self, lock):
         return json.loads(self.lock_control(f"{lock} report"))
+
+    def stats(self, who):
+        """What the radio counted for somebody's adapter."""
+        return json.loads(self.radio_control("stats"))[self.adapter(who)]
 
     # --- the whole ----------------------------------------------------------------------------------
 
