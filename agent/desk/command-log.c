@@ -123,10 +123,9 @@ static json_t *row_of(const struct desk *desk, struct db_query *q, bool reveal)
 int command_log(struct desk *desk, int argc, char **argv)
 {
 	static const struct show_column columns[] = {
-		{"_time", "TIME"},    {"operator", "OPERATOR"},
-		{"act", "ACT"},	      {"phone", "PHONE"},
-		{"lock", "LOCK"},     {"outcome", "OUTCOME"},
-		{"reason", "REASON"}, {0},
+		{"_time", "TIME"},	{"operator", "OPERATOR"}, {"act", "ACT"},
+		{"via", "VIA"},		{"phone", "PHONE"},	  {"lock", "LOCK"},
+		{"outcome", "OUTCOME"}, {"reason", "REASON"},	  {0},
 	};
 	static const struct show_column revealing[] = {
 		{"_time", "TIME"},    {"operator", "OPERATOR"},

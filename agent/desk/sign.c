@@ -281,7 +281,7 @@ int sign_list(const struct desk *desk, uint64_t now, bool force,
 	if (r < 0 && r != -ENOENT)
 		return r;
 	signed_ = sign_list_if(desk, now, force, &settings, &signer, &last, error);
-	if (signed_ <= 0)
+	if (signed_ < 0)
 		return signed_;
 	r = db_commit(&tx);
 	return r < 0 ? r : signed_;
