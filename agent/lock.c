@@ -316,8 +316,7 @@ void lock_set_alarm(struct lock *l)
 	if (l->link == LINK_NONE) {
 		if (l->phase == CMD_READY || l->phase == CMD_HELD)
 			earliest(&at, l->connect_at + LOCK_PACE_MS);
-		if (!lock_wants_visit(l, lock_now(l), &visit))
-			earliest(&at, visit);
+		earliest(&at, lock_wants_visit(l, lock_now(l), &visit) ? lock_now(l) : visit);
 		if (l->reachable)
 			earliest(&at, l->heard_at + LOCK_SILENT_MS);
 	}

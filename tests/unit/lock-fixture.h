@@ -57,7 +57,7 @@ struct air {
 	struct info info;
 	struct span kept[AIR_RECEIPTS];
 	uint64_t n, lost; /* receipts up to `lost` are gone */
-	bool reader, presented, hidden_tail;
+	bool reader, denies, hidden_tail;
 	uint8_t reader_cti[CTI_LEN];
 	unsigned documents[TOKEN_KINDS], sinces, moves;
 	enum frame_code code;
@@ -381,7 +381,7 @@ static void air_document(struct air *a, struct span document)
 	} else if (t.kind == TOKEN_AUTHORIZATION) {
 		air_move(a, &t);
 	} else if (t.kind == TOKEN_PRESENTATION) {
-		a->reader = span_equal(t.cnonce, SPAN(a->info.challenge)) &&
+		a->reader = !a->denies && span_equal(t.cnonce, SPAN(a->info.challenge)) &&
 			    cose_verify(&t.cose, a->city.reader.pub) == 0;
 		if (!a->reader) {
 			r.outcome = OUTCOME_REFUSED;
@@ -546,6 +546,22 @@ static void air_city_documents(struct air *a)
 	air_trust(a, sign_city_keys(&a->city, &a->city.root, SIGN_NOW - 1000, &a->city.root));
 	air_trust(a, sign_policy(&policy, SIGN_NOW - 1000, &a->city.policy));
 	air_trust(a, sign_list(&(struct sign_list){.iat = SIGN_NOW - 1000}, &a->city.revoke));
+}
+
+/* One that does not shrink much when packed: dozens of frames. */
+static struct span air_long_list(struct air *a)
+{
+	static struct sign_entry set[20000];
+	uint32_t random = 1;
+
+	for (size_t i = 0; i < ARRAY_SIZE(set); i++) {
+		random = random * 1664525 + 1013904223;
+		set[i] = (struct sign_entry){random >> 16, 1 + (random >> 15) % 2};
+	}
+	return sign_list(
+		&(struct sign_list){
+			.iat = SIGN_NOW, .entries = 65536, .set = set, .nset = ARRAY_SIZE(set)},
+		&a->city.revoke);
 }
 
 /* Known, current, at rest; the link is let go. */
