@@ -228,6 +228,12 @@ void lock_fill(const struct lock *l, struct message_lock *ret)
 	ret->napplied = l->holds.napplied;
 	ret->current = open_current(l->trust, &l->holds);
 	ret->n = l->n;
+	for (size_t i = 0; i < l->trust->nlists; i++) {
+		if (l->holds.max && l->trust->lists[i].list->len > l->holds.max)
+			problem_add(&ret->problems, "lock-refuses-document",
+				    "list %s is larger than the lock takes",
+				    l->trust->lists[i].name);
+	}
 	for (size_t i = 0; i < TROUBLES; i++) {
 		if (l->troubles & trouble_codes[i].bit)
 			problem_add(&ret->problems, trouble_codes[i].code, "%s", l->details[i]);

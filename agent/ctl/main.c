@@ -109,6 +109,8 @@ static void on_answer(const struct control_answer *answer, void *user)
 		sd_event_exit(asking->event, 0);
 		return;
 	}
+	if (!asking->command->show && !asking->ctl->json)
+		puts("Done.");
 	for (size_t i = 0; i < answer->count && asking->command->show; i++)
 		show_line(asking, answer->lines[i]);
 	if (!asking->ctl->follow)
