@@ -46,13 +46,12 @@ static const struct problem_text texts[] = {
 	 "city's topics: look into the broker's access rules."},
 	/* the box */
 	{"store-damaged",
-	 "The gateway's memory on disk is damaged. What it held is not used, so nothing opens "
-	 "through "
-	 "this gateway. Phones at the door still open.",
-	 "Stop the agent, move the file store.db and its -wal file out of the state folder, start "
-	 "it "
-	 "again: it gets all documents from the city. Check the disk: replace it if this comes "
-	 "again."},
+	 "The gateway's memory on disk was damaged. It was put aside, and nothing opens through "
+	 "this "
+	 "gateway until the city has sent its documents again. Phones at the door still open.",
+	 "Wait some minutes; if it stays, see that the desk's serve runs. Keep the file "
+	 "store.db.damaged "
+	 "for whoever looks into it. If this comes again, replace the box's disk or card."},
 	{"store-full",
 	 "The disk is full. Relayed openings are refused, since none may happen without being "
 	 "written "
@@ -68,11 +67,6 @@ static const struct problem_text texts[] = {
 	 "what "
 	 "happened.",
 	 "Look at the connection to the broker: it may be slow, or refuse the gateway's events."},
-	{"events-dropped",
-	 "The bound on disk space was reached before the city had taken all events: the oldest "
-	 "were "
-	 "dropped. The locks' own receipts are fetched again.",
-	 "Look at the connection to the broker, and raise event_bytes_max if there is room."},
 	{"clock-not-synchronised",
 	 "The box's clock has not been set by the network since it started. The gateway reckons "
 	 "with "

@@ -14,8 +14,8 @@
  * events. So a damaged file tells, and never just holds less. What this cannot see is a whole file
  * put back from an older copy; the city can, by the events' chain and by what state says is held.
  *
- * A damaged file stays where it is, for whoever looks into it; the way on is to take it away. The
- * next start has a new stream, and no list: nothing opens until the city has sent one.
+ * A damaged file is left as it is: the caller puts it aside, for whoever looks into it, and opens a
+ * new one. That has a new stream, and no list: nothing opens until the city has sent one.
  */
 #include "core/token.h"
 
