@@ -210,6 +210,9 @@ void bluez_links_adapter_down(struct bluez *b, const char *detail)
 
 	TAILQ_FOREACH(link, &b->links, entry)
 	{
+		/* The end of a channel may overtake the signal that says why. */
+		if (link->state >= LINK_CLOSING && link->reason == BLUEZ_LOST)
+			link_set_detail(link, BLUEZ_ADAPTER_DOWN, detail);
 		if (link->state == LINK_CLOSING)
 			link_end(link);
 		else
