@@ -24,6 +24,7 @@ static void keys_then_policy_then_list_are_applied(void **state)
 	assert_applied(list);
 	assert_string_equal(change.name, "staff");
 	assert_int_equal(change.held->changed, T + 1);
+	assert_int_equal(change.held->exp, T + 2 + 7 * 86400);
 	assert_int_equal(trust->lists[0].ttl, 60);
 	assert_int_equal(status_of(7), STATUS_SUSPENDED);
 	assert_int_equal(status_of(8), STATUS_VALID);
@@ -228,6 +229,38 @@ static void a_list_larger_than_a_lock_can_hold_leaves_the_old_one(void **state)
 	assert_int_equal(status_list_entries(trust->lists[0].list), 16384 * 8);
 }
 
+/* Nor does a stranger make a lock keep aside what it could never hold. */
+static void what_is_packed_larger_than_a_lock_can_hold_is_not_even_kept(void **state)
+{
+	static struct status_list noise;
+	struct key root = sign_key(&city.root, ROLE_ROOT);
+	struct sign_list l = {.iat = T};
+	uint64_t x = 1;
+
+	assert_int_equal(status_list_init(&noise, 8, 20000), 0);
+	for (size_t i = 0; i < 20000; i++, x = x * 6364136223846793005ULL + 1)
+		noise.bytes[i] = (uint8_t)(x >> 56);
+	trust_free(trust);
+	assert_int_equal(trust_new(16384, &trust), 0);
+	trust_anchor(trust, &root);
+	apply_city();
+	assert_int_equal(offer(sign_list_of(&noise, &l, &city.stranger)), REASON_TOO_LARGE);
+	assert_int_equal(change.kind, TOKEN_KINDS);
+	assert_int_equal(trust->npending, 0);
+}
+
+/* It is kept as a string, and would be found under a shorter name. */
+static void a_list_with_a_nul_in_its_uri_is_malformed(void **state)
+{
+	struct token t;
+
+	apply_city();
+	assert_int_equal(token_parse(list_at(T, &city.revoke), &t), 0);
+	t.sub = span_of("https://city.example/a\0b/staff", 30);
+	assert_int_equal(offer(sign_token(&t, &city.revoke)), REASON_MALFORMED);
+	assert_int_equal(trust->nlists, 0);
+}
+
 static void what_does_not_inflate_leaves_the_old_one(void **state)
 {
 	struct token t;
@@ -331,6 +364,8 @@ int main(void)
 		TEST(a_fifth_list_is_refused_and_the_four_stay),
 		TEST(one_lists_name_cannot_be_taken_by_another_uri),
 		TEST(a_list_larger_than_a_lock_can_hold_leaves_the_old_one),
+		TEST(what_is_packed_larger_than_a_lock_can_hold_is_not_even_kept),
+		TEST(a_list_with_a_nul_in_its_uri_is_malformed),
 		TEST(what_does_not_inflate_leaves_the_old_one),
 		TEST(documents_before_their_keys_are_kept_and_tried_again),
 		TEST(the_last_per_topic_is_kept),
