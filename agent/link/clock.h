@@ -14,7 +14,7 @@
 #include "core/reckoning.h"
 
 #define CLOCK_ASK_S	 300
-#define CLOCK_ASK_SOON_S 15
+#define CLOCK_ASK_SOON_S 5
 
 struct bus;
 struct clock;
