@@ -8,6 +8,9 @@
  * Clients see the BlueZ API and nothing else; faults and settings come by the control socket, whose
  * commands radio-control.c lists. Delays are the ones measured with the real daemon in a virtual
  * machine. Writes "ready" to standard output once org.bluez is on the bus.
+ *
+ * Not modelled: pairing and encryption (such flags are refused), BR/EDR, an advert's Timeout and
+ * Duration, air time shared by several links of one radio, the write that crashes 5.66.
  */
 #include "sim/radio.h"
 #include "sim/sim-control.h"
