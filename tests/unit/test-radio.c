@@ -105,7 +105,7 @@ static void absent_device_is_waited_for(void **state)
 	start = now_ms();
 	assert_string_equal(call(w->bus, LOCK, DEVICE, "Connect", NULL, NULL),
 			    "Failed: le-connection-abort-by-local");
-	assert_in_range(now_ms() - start, 550, 1500);
+	assert_in_range(now_ms() - start, 550, 5000);
 	sd_bus_slot_unref(slot);
 	sd_bus_flush_close_unref(other);
 	tell(w, "set connect-timeout 40000");
@@ -133,7 +133,7 @@ static void silent_peer_stays_connected_and_its_writes_fail_late(void **state)
 	start = now_ms();
 	assert_string_equal(write_value(w->bus, slow, 3, NULL),
 			    "Failed: Operation failed with ATT error: 0x0e");
-	assert_in_range(now_ms() - start, 390, 900);
+	assert_in_range(now_ms() - start, 390, 5000);
 	assert_true(flag(w->bus, LOCK, DEVICE, "Connected"));
 	assert_string_equal(write_value(w->bus, slow, 3, NULL), "Failed: Not connected");
 	assert_string_equal(call(w->bus, LOCK, DEVICE, "Connect", NULL, NULL), "ok");
