@@ -13,40 +13,22 @@ static bool bits_valid(unsigned bits)
 	return bits == 1 || bits == 2 || bits == 4 || bits == 8;
 }
 
-/* zlib stopped with the output full. One byte more tells a list that is too long from one that is
- * cut off exactly there. */
-static int full(z_stream *z)
-{
-	uint8_t spare;
-	int r;
-
-	z->next_out = &spare;
-	z->avail_out = 1;
-	r = inflate(z, Z_FINISH);
-	if (r == Z_MEM_ERROR)
-		return -ENOMEM;
-	return z->avail_out == 0 ? REASON_TOO_LARGE : REASON_MALFORMED;
-}
-
 static int run(z_stream *z, size_t max, struct status_list *ret)
 {
 	int r;
 
+	/* One byte more than may come: it tells too long from cut off exactly there. */
 	z->next_out = ret->bytes;
-	z->avail_out = (uInt)max;
+	z->avail_out = (uInt)max + 1;
 	r = inflate(z, Z_FINISH);
-	switch (r) {
-	case Z_STREAM_END:
-		ret->len = max - z->avail_out;
-		return z->avail_in == 0 ? 0 : REASON_MALFORMED;
-	case Z_OK:
-	case Z_BUF_ERROR:
-		return z->avail_out == 0 ? full(z) : REASON_MALFORMED;
-	case Z_MEM_ERROR:
+	if (r == Z_MEM_ERROR)
 		return -ENOMEM;
-	default:
+	if (z->avail_out == 0)
+		return REASON_TOO_LARGE;
+	if (r != Z_STREAM_END || z->avail_in != 0)
 		return REASON_MALFORMED;
-	}
+	ret->len = max + 1 - z->avail_out;
+	return 0;
 }
 
 int status_list_inflate(struct span lst, unsigned bits, size_t max, struct status_list *ret)

@@ -16,9 +16,9 @@ enum status { /* anything else refuses too */
 };
 
 struct status_list {
-	unsigned bits; /* 1, 2, 4 or 8 */
-	size_t len;    /* bytes used */
-	uint8_t bytes[LIST_BYTES_MAX];
+	unsigned bits;			   /* 1, 2, 4 or 8 */
+	size_t len;			   /* bytes used */
+	uint8_t bytes[LIST_BYTES_MAX + 1]; /* the last: to see that there is more */
 };
 
 /* 0; REASON_MALFORMED (not zlib, cut off, trailing bytes, bits); REASON_TOO_LARGE (over max, which
