@@ -32,7 +32,7 @@ static void get_ids(struct json_in *in, const char *key, char (*ret)[ID_MAX + 1]
 			in->failed = true;
 			return;
 		}
-		strcpy(ret[(*ret_n)++], id);
+		snprintf(ret[(*ret_n)++], ID_MAX + 1, "%s", id);
 	}
 }
 
@@ -113,7 +113,7 @@ static void get_applied(struct json_in *in, struct applied *ret, size_t *ret_n)
 			in->failed = true;
 			return;
 		}
-		strcpy(ret[*ret_n].name, name);
+		snprintf(ret[*ret_n].name, sizeof(ret[*ret_n].name), "%s", name);
 		ret[*ret_n].iat = get_uint(&one, "iat");
 		get_hex(&one, "digest", ret[*ret_n].digest, DIGEST_LEN);
 		in->failed = in->failed || one.failed;
@@ -309,7 +309,7 @@ static void get_counters(struct json_in *in, struct message_health *ret)
 			in->failed = true;
 			return;
 		}
-		strcpy(counter->name, name);
+		snprintf(counter->name, sizeof(counter->name), "%s", name);
 		counter->value = get_uint(&map, name);
 		ret->ncounters++;
 	}

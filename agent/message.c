@@ -19,7 +19,7 @@ static const struct {
 static struct span segment(struct span *rest)
 {
 	const uint8_t *slash = rest->data ? memchr(rest->data, '/', rest->len) : NULL;
-	struct span first = *rest;
+	struct span first = rest->data ? *rest : (struct span){0};
 
 	if (!slash) {
 		*rest = (struct span){0};

@@ -111,7 +111,7 @@ int config_file_public_key(const char *path, uint8_t ret[static PUBLIC_LEN],
 {
 	cleanup(freep) char *text = NULL;
 	struct signer private;
-	size_t len;
+	size_t len = 0;
 	int r = config_file_read(path, KEY_FILE_MAX, &text, &len, wrong);
 
 	if (r < 0)

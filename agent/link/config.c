@@ -30,11 +30,18 @@ enum kind {
 	KIND_WIDE, /* uint64_t */
 };
 
+/* A text that fits into its array, checked when compiled. */
+#define set(array, literal)                                                                        \
+	do {                                                                                       \
+		_Static_assert(sizeof(literal) <= sizeof(array), "too long");                      \
+		memcpy(array, literal, sizeof(literal));                                           \
+	} while (0)
+
 struct field {
 	const char *name;
-	enum kind kind;
 	size_t at, size; /* in its struct */
 	int64_t min, max;
+	enum kind kind;
 	bool required;
 };
 
@@ -208,7 +215,7 @@ static int read_text(const struct place *at, const struct field *field,
 				"is %zu characters long; %zu is the most: use a shorter one",
 				strlen(text), field->size - 1);
 	memset(ret, 0, field->size);
-	memcpy(ret, text, strlen(text));
+	memcpy(ret, text, strlen(text) + 1);
 	return 0;
 }
 
@@ -397,7 +404,7 @@ static int read_locks(struct place *at, const config_setting_t *root, struct con
 		const config_setting_t *group = config_setting_get_elem(list, (unsigned)i);
 		struct config_lock *lock = &ret->locks[ret->nlocks];
 
-		strcpy(lock->driver, "open");
+		set(lock->driver, "open");
 		snprintf(at->group, sizeof(at->group), "locks[%d].", i);
 		r = read_group(at, group, lock_fields, ARRAY_SIZE(lock_fields), no_others, lock);
 		if (r == 0)
@@ -413,8 +420,8 @@ static int read_locks(struct place *at, const config_setting_t *root, struct con
 static void set_defaults(struct config *c)
 {
 	memset(c, 0, sizeof(*c));
-	strcpy(c->root_topic, "lockbridge");
-	strcpy(c->state_dir, "/var/lib/lockbridge");
+	set(c->root_topic, "lockbridge");
+	set(c->state_dir, "/var/lib/lockbridge");
 	c->stop_scan_to_connect = true;
 	c->links_max = 2;
 	c->event_keep_s = 14 * 86400;
@@ -423,7 +430,7 @@ static void set_defaults(struct config *c)
 	c->linger_s = 2;
 	c->backoff_min_ms = 1000;
 	c->backoff_max_ms = 60000;
-	strcpy(c->log_level, "info");
+	set(c->log_level, "info");
 }
 
 static int read_all(struct place *at, const config_setting_t *root, struct config *ret)

@@ -43,9 +43,11 @@ static int write_auth(struct store *s, const char *sql, const struct store_autho
 
 static bool text_fits(const char *text, char *ret, size_t cap)
 {
-	if (strlen(text) >= cap)
+	size_t len = strlen(text);
+
+	if (len >= cap)
 		return false;
-	strcpy(ret, text);
+	memcpy(ret, text, len + 1);
 	return true;
 }
 
@@ -85,9 +87,10 @@ int store_find(struct store *s, const uint8_t cti[static CTI_LEN], struct store_
 	if (r <= 0)
 		return r < 0 ? r : -ENOENT;
 	r = read_auth(s, &q, &auth);
-	if (r == 0)
-		*ret = auth;
-	return r;
+	if (r < 0)
+		return r;
+	*ret = auth;
+	return 0;
 }
 
 static int add_event(struct store *s, struct store_head *head, const char *event,

@@ -154,7 +154,7 @@ int store_put_head(struct store *store, const struct store_head *head)
 
 static int get_head(struct store *s)
 {
-	uint8_t bytes[HEAD_LEN];
+	uint8_t bytes[HEAD_LEN] = {0};
 	int r = get_own_value(s->db, "head", bytes, sizeof(bytes));
 
 	if (r < 0)
