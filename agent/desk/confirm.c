@@ -24,8 +24,9 @@ struct confirm {
 	struct db *db;
 	struct confirm_target target;
 	struct members gateways, locks;
-	/* Verdicts by digest: a fleet names few documents. */
+	/* Verdicts by iat and digest, as they were named: a fleet names few. */
 	struct {
+		uint64_t iat;
 		uint8_t digest[DIGEST_LEN];
 		bool says;
 	} cache[CACHE];
@@ -91,7 +92,8 @@ static int says(struct confirm *c, const struct applied *a)
 	if (strcmp(a->name, name_in_applied(&c->target)) != 0)
 		return 0;
 	for (size_t i = 0; i < c->ncache; i++)
-		if (!memcmp(c->cache[i].digest, a->digest, DIGEST_LEN))
+		if (c->cache[i].iat == a->iat &&
+		    !memcmp(c->cache[i].digest, a->digest, DIGEST_LEN))
 			return c->cache[i].says;
 	r = one_says(c->db, &c->target, a);
 	if (r < 0)
@@ -99,6 +101,7 @@ static int says(struct confirm *c, const struct applied *a)
 	/* What is not known yet may be signed a moment later. */
 	if (document_known(c->db, SPAN(a->digest)) <= 0)
 		return r;
+	c->cache[c->next].iat = a->iat;
 	memcpy(c->cache[c->next].digest, a->digest, DIGEST_LEN);
 	c->cache[c->next].says = r;
 	c->next = (c->next + 1) % CACHE;
