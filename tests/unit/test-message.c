@@ -312,27 +312,15 @@ static void words_of_others_cannot_break_a_message(void **state)
 
 /* --- the documentation --- */
 
-/* The examples may move to protocol.md with their marks. */
 static char *read_docs(void)
 {
-	static const char *const names[] = {"docs/protocol-json.md", "docs/protocol.md"};
-	char *text = calloc(1, 1);
-	size_t len = 0;
+	FILE *in = fopen("docs/protocol.md", "re");
+	char *text = NULL;
+	size_t cap = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		FILE *in = fopen(names[i], "re");
-		char buf[4096];
-		size_t n;
-
-		while (in && (n = fread(buf, 1, sizeof(buf), in)) > 0) {
-			text = realloc(text, len + n + 1);
-			memcpy(text + len, buf, n);
-			len += n;
-			text[len] = '\0';
-		}
-		if (in)
-			fclose(in);
-	}
+	assert_non_null(in);
+	assert_true(getdelim(&text, &cap, '\0', in) > 0);
+	fclose(in);
 	return text;
 }
 
