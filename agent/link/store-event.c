@@ -164,6 +164,13 @@ int store_check_events(struct store *s)
 		event_sum(last, db_uint(&q, 1), db_blob(&q, 2), payload, sum);
 		if (!span_equal(db_blob(&q, 4), SPAN(sum)))
 			return db_damaged(s->db, "event %" PRIu64, last);
+		if (last == s->head.next - 1) {
+			uint8_t hash[SHA256_LEN];
+
+			crypto_sha256(payload, hash);
+			if (memcmp(hash, s->head.prev, SHA256_LEN) != 0)
+				return db_damaged(s->db, "the newest event is another");
+		}
 		n++;
 		bytes += payload.len;
 		if (db_uint(&q, 1) > s->now)
