@@ -14,6 +14,8 @@
 #define SERVICE "2ff90001-f488-4501-a0b4-1a1753dee155"
 #define CHR	"org.bluez.GattCharacteristic1"
 
+#define FAREWELLS 12u
+
 enum { INFO, INBOX, OUTBOX, STATE, CONFIRM, CHRS };
 
 static const struct {
@@ -46,7 +48,7 @@ struct peripheral {
 	uint8_t data[8]; /* in the advert */
 	unsigned registered, failed;
 	bool mute; /* does not answer */
-	bool bye;  /* the next write is its last */
+	bool bye;  /* answers the next write FAREWELLS times, and disconnects */
 };
 
 static inline int get_uuid(sd_bus *bus, const char *path, const char *face, const char *property,
@@ -153,7 +155,7 @@ static inline int on_write_value(sd_bus_message *m, void *user, sd_bus_error *e)
 	if (p->mute)
 		return 1;
 	sd_bus_reply_method_return(m, NULL);
-	if (a->index == INBOX)
+	for (unsigned i = 0; a->index == INBOX && i < (p->bye ? FAREWELLS : 1); i++)
 		peripheral_notify(p, OUTBOX, span_of(a->value, len));
 	if (p->bye)
 		sd_bus_call_method_async(p->bus, NULL, "org.bluez", p->central, "org.bluez.Device1",
