@@ -270,7 +270,7 @@ static void every_topic_is_in_the_table(void **state)
 	for (size_t i = 0; i < n; i++) {
 		struct topic topic;
 
-		snprintf(text, sizeof(text), "lockbridge/%s", rows[i].cells[0]);
+		snprintf(text, sizeof(text), "lockbridge/%.200s", rows[i].cells[0]);
 		put(text, sizeof(text), "<root kid>", "0123456789abcdef");
 		put(text, sizeof(text), "<name>", "staff");
 		put(text, sizeof(text), "<gw>", "gw-1");
@@ -300,7 +300,7 @@ static void the_service_and_its_characteristics_are_in_the_document(void **state
 	for (size_t i = 0; i < n; i++) {
 		char uuid[64];
 
-		snprintf(uuid, sizeof(uuid), "2ff9000%s-f488-4501-a0b4-1a1753dee155",
+		snprintf(uuid, sizeof(uuid), "2ff9000%.4s-f488-4501-a0b4-1a1753dee155",
 			 rows[i].cells[0]);
 		assert_string_equal(uuid, chrs[i].uuid);
 		assert_string_equal(rows[i].cells[1], chrs[i].name);
