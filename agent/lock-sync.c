@@ -193,7 +193,7 @@ static void done(struct lock *l)
 	l->sending = false;
 }
 
-static void refused(struct lock *l, enum reason reason)
+static void remember_refused(struct lock *l)
 {
 	size_t max = ARRAY_SIZE(l->holds.refused);
 
@@ -202,6 +202,11 @@ static void refused(struct lock *l, enum reason reason)
 		l->holds.nrefused--;
 	}
 	memcpy(l->holds.refused[l->holds.nrefused++], l->digest, DIGEST_LEN);
+}
+
+static void refused(struct lock *l, enum reason reason)
+{
+	remember_refused(l);
 	lock_set_trouble(l, TROUBLE_DOCUMENT, reason_word(reason));
 }
 
@@ -219,6 +224,10 @@ static void pushed(struct lock *l, const struct open_answer *answer)
 	lock_publish(l, answer);
 	if (answer->result.outcome == OUTCOME_REFUSED) {
 		refused(l, answer->result.reason);
+	} else if (answer->result.outcome == OUTCOME_HELD &&
+		   answer->result.reason == REASON_OLDER) {
+		remember_refused(l); /* it is ahead of us, rightly */
+		lock_clear_trouble(l, TROUBLE_DOCUMENT);
 	} else {
 		l->counters.pushes++;
 		if (l->pushing == TOKEN_KEYS) {

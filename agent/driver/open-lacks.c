@@ -44,26 +44,23 @@ static bool list_current(const struct open_holds *holds, const struct trust_list
 	return a && list->held.changed <= a->iat && a->iat <= list->held.iat;
 }
 
-/* Is there a reason to bring it? A lock that is ahead of us needs nothing from us. */
+/* Is there a reason to bring it? A lock that is ahead of us holds what a gateway before us brought, or
+ * what a key signed that is dropped since and had jumped ahead in time: the lock knows which, and one
+ * offer that it answers with "older" ends the matter. */
 static bool list_wanted(const struct open_holds *holds, const struct trust_list *list, bool exact)
 {
 	const struct applied *a = open_find(holds, list->name);
 
 	if (!a)
 		return true;
-	return a->iat < (exact ? list->held.iat : list->held.changed);
+	return a->iat < (exact ? list->held.iat : list->held.changed) || a->iat > list->held.iat;
 }
 
 static bool policy_wanted(const struct trust *trust, const struct open_holds *holds)
 {
 	const struct applied *a = open_find(holds, "policy");
 
-	/* By iat alone a lock could be ahead only if the signer is alive (section 2, "kid"). */
-	if (!a)
-		return true;
-	return !same(a->digest, trust->policy_held.digest) &&
-	       (a->iat < trust->policy_held.iat ||
-		!trust_signer_alive(trust, TOKEN_POLICY, &trust->policy_held));
+	return !a || !same(a->digest, trust->policy_held.digest); /* ahead: as with lists */
 }
 
 bool open_current(const struct trust *trust, const struct open_holds *holds)

@@ -435,7 +435,7 @@ class World:
         return self
 
     def __exit__(self, kind, *_):
-        if kind is not None and os.environ.get("LOCKBRIDGE_KEEP"):
+        if os.environ.get("LOCKBRIDGE_KEEP"):
             self.keep = True
             print("kept:", self.dir)
         self.close()
