@@ -230,7 +230,7 @@ void lock_fill(const struct lock *l, struct message_lock *ret)
 	ret->n = l->n;
 	for (size_t i = 0; i < l->trust->nlists; i++) {
 		if (l->holds.max && l->trust->lists[i].list->len > l->holds.max)
-			problem_add(&ret->problems, "lock-refuses-document",
+			problem_add(&ret->problems, "lock-too-small",
 				    "list %s is larger than the lock takes",
 				    l->trust->lists[i].name);
 	}

@@ -44,23 +44,24 @@ static bool list_current(const struct open_holds *holds, const struct trust_list
 	return a && list->held.changed <= a->iat && a->iat <= list->held.iat;
 }
 
-/* Is there a reason to bring it? A lock that is ahead of us holds what a gateway before us brought, or
- * what a key signed that is dropped since and had jumped ahead in time: the lock knows which, and one
- * offer that it answers with "older" ends the matter. */
+/*
+ * Is there a reason to bring it? By iat alone the lock may seem to be ahead when its document's
+ * signer is dead (section 2, "kid"): so it is offered once, and a lock that is ahead says so.
+ */
 static bool list_wanted(const struct open_holds *holds, const struct trust_list *list, bool exact)
 {
 	const struct applied *a = open_find(holds, list->name);
 
 	if (!a)
 		return true;
-	return a->iat < (exact ? list->held.iat : list->held.changed) || a->iat > list->held.iat;
+	if (same(a->digest, list->held.digest))
+		return false;
+	return exact || a->iat < list->held.changed || a->iat >= list->held.iat;
 }
 
 static bool policy_wanted(const struct trust *trust, const struct open_holds *holds)
 {
-	const struct applied *a = open_find(holds, "policy");
-
-	return !a || !same(a->digest, trust->policy_held.digest); /* ahead: as with lists */
+	return !has(holds, "policy", trust->policy_held.digest);
 }
 
 bool open_current(const struct trust *trust, const struct open_holds *holds)
@@ -126,6 +127,15 @@ static enum open_need others(const struct trust *trust, const struct open_holds 
 	return OPEN_NOTHING;
 }
 
+static bool in_chain(const struct trust *trust, const uint8_t *digest)
+{
+	for (size_t i = 0; i < trust->nchain; i++) {
+		if (same(trust->chain[i].digest, digest))
+			return true;
+	}
+	return false;
+}
+
 /* The keys document that the lock's owner signed, of our chain. */
 static enum open_need keys(const struct trust *trust, const struct open_holds *holds,
 			   struct open_push *ret)
@@ -144,9 +154,8 @@ static enum open_need keys(const struct trust *trust, const struct open_holds *h
 			continue;
 		if (was_refused(holds, held->digest) || (a && same(a->digest, held->digest)))
 			return OPEN_NOTHING;
-		/* One that the same root signed, and that is newer than ours. */
-		if (a && held == newest && a->iat >= held->iat &&
-		    same(trust_root_kid(trust), holds->owner))
+		/* One that the same root signed later: of its own documents the iat rises. */
+		if (a && !in_chain(trust, a->digest) && a->iat >= held->iat)
 			return OPEN_NOTHING;
 		return push(TOKEN_KEYS, held, ret);
 	}

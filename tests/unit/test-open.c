@@ -299,6 +299,24 @@ static void a_lock_ahead_of_the_gateway_is_asked_once(void **state)
 	assert_int_equal(b->holds.nrefused, 2); /* a policy and a list, each "older" to the lock */
 }
 
+static void a_root_that_handed_over_long_ago_does_not_stop_the_chain(void **state)
+{
+	struct both *b = *state;
+	struct signer second = sign_signer(33);
+	struct open_push push;
+
+	offer_all(b);
+	offer(b, sign_city_keys(&b->city, &second, SIGN_NOW + 1, &b->city.root));
+	offer(b, sign_city_keys(&b->city, &second, SIGN_NOW - 500, &second));
+	expect(b, TOKEN_KEYS);
+	memcpy(b->holds.owner, second.kid, DIGEST_LEN);
+	expect(b, TOKEN_KEYS); /* lower iat, but by the next root */
+	assert_int_equal(b->holds.applied[0].iat, SIGN_NOW - 500);
+	expect(b, TOKEN_POLICY);
+	expect(b, TOKEN_LIST);
+	assert_int_equal(open_lacks(b->trust, &b->holds, true, &push), OPEN_NOTHING);
+}
+
 static void the_owner_must_be_known_and_ours(void **state)
 {
 	struct both *b = *state;
@@ -376,6 +394,7 @@ int main(void)
 		one(a_new_lock_gets_keys_then_policy_then_lists),
 		one(only_signed_again_is_current_and_rides_along),
 		one(a_lock_ahead_of_the_gateway_is_asked_once),
+		one(a_root_that_handed_over_long_ago_does_not_stop_the_chain),
 		one(the_owner_must_be_known_and_ours),
 		one(the_chain_is_walked_root_by_root),
 		one(what_a_dying_key_signed_goes_before_the_keys_that_bury_it),
