@@ -131,8 +131,14 @@ static const struct problem_text texts[] = {
 	 "Its present owner must release it. If nobody knows of one, treat it as an attack."},
 	{"lock-refuses-document",
 	 "The lock refuses a document of the city. It may go on with an older revocation list.",
-	 "The detail names the reason. \"too-large\": the list does not fit into this lock, make a "
-	 "smaller one; otherwise look at the lock's owner and its clock."},
+	 "The detail names the reason: look at the lock's owner and its clock."},
+	{"lock-too-small",
+	 "The revocation list is larger than this lock can hold. The lock goes on with the list "
+	 "that "
+	 "it has, so a phone that was revoked since may still open at this door until its shift "
+	 "ends.",
+	 "Make a smaller list at the desk, or change the lock for one with more memory. Until then "
+	 "raise the lock's cut-off (change-lock) when a phone is lost."},
 	{"lock-battery-low",
 	 "The lock's battery is nearly empty. When it is, the door opens only by hand from inside, "
 	 "or "
