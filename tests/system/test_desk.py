@@ -367,10 +367,6 @@ def test_revoke_names_who_is_missing(city):
 def test_a_lock_counts_only_by_a_receipt_that_it_signed(city):
     gw = city.paper["gw-1"]
     gw.mute_locks = True
-
-    def lie(lock, claims, correlation):
-        raise AssertionError
-    gw.answer = lie
     done = city.desk("revoke", "--json", "--phone", BO[1], "--wait", "2")
     assert done.status == 4 and done.json["locks"]["missing"] == ["lock-1", "lock-2"]
     document, claims = gw.held["phones"]
@@ -388,8 +384,8 @@ def test_a_lock_counts_only_by_a_receipt_that_it_signed(city):
     gw.event("lock.receipt", lock="lock-1", receipt=paper.base64url(lock.receipt("applied")))
     assert city.desk("publish", "--json", "--wait", "2").json["locks"]["missing"] == ["lock-1", "lock-2"]
     lock.applied = held
-    gw.give(lock, "phones")
-    assert city.desk("publish", "--json", "--wait", "2").json["locks"]["missing"] == ["lock-2"]
+    gw.give(lock, "phones")  # nobody listens, and the state is older: it is asked for
+    assert city.desk("publish", "--json", "--wait", "8").json["locks"]["missing"] == ["lock-2"]
 
 
 def test_a_revocation_without_a_broker_is_kept_and_sent_by_serve(city):
