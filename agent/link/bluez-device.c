@@ -53,8 +53,7 @@ struct bluez_device *bluez_device_above(struct bluez *b, const char *path)
 {
 	struct bluez_device *device;
 
-	LIST_FOREACH(device, &b->devices, entry)
-	{
+	for (device = LIST_FIRST(&b->devices); device; device = LIST_NEXT(device, entry)) {
 		size_t len = device->path ? strlen(device->path) : 0;
 
 		if (len && strncmp(path, device->path, len) == 0 && path[len] == '/')
@@ -140,8 +139,10 @@ void bluez_devices_prune(struct bluez *b)
 
 void bluez_devices_free(struct bluez *b)
 {
-	struct bluez_device *device;
+	struct bluez_device *device = LIST_FIRST(&b->devices), *next;
 
-	while ((device = LIST_FIRST(&b->devices)))
+	for (; device; device = next) {
+		next = LIST_NEXT(device, entry);
 		device_free(b, device);
+	}
 }

@@ -361,9 +361,9 @@ void gatt_value_changed(struct bluez_link *link, const char *path, struct span v
 	chr->n_held++;
 }
 
-static void release_held(struct link_chr *chr, const struct span *read)
+static void release_held(struct link_chr *chr, bool has_read, struct span read)
 {
-	bool echoed = !read;
+	bool echoed = !has_read;
 	struct link_held *held;
 
 	while ((held = STAILQ_FIRST(&chr->held))) {
@@ -371,18 +371,18 @@ static void release_held(struct link_chr *chr, const struct span *read)
 
 		STAILQ_REMOVE_HEAD(&chr->held, entry);
 		chr->n_held--;
-		if (!echoed && span_equal(value, *read))
+		if (!echoed && span_equal(value, read))
 			echoed = true;
 		else
 			notify(chr, value);
 		free(held);
 	}
-	chr->echo_due = !echoed && chr->by_signal && read->len <= BLUEZ_VALUE_MAX;
+	chr->echo_due = !echoed && chr->by_signal && read.len <= BLUEZ_VALUE_MAX;
 	if (!chr->echo_due)
 		return;
-	chr->echo_len = read->len;
-	if (read->len)
-		memcpy(chr->echo, read->data, read->len);
+	chr->echo_len = read.len;
+	if (read.len)
+		memcpy(chr->echo, read.data, read.len);
 }
 
 /* --- reading --- */
@@ -412,7 +412,7 @@ static void on_read(struct DBusMessage *reply, void *user)
 	chr->reading = false;
 	if (r == -ETIMEDOUT)
 		gatt_zombie(link);
-	release_held(chr, r == 0 ? &value : NULL);
+	release_held(chr, r == 0, value);
 	link->ops->read_done(link, chr->index, r, value, link->user);
 }
 
@@ -500,7 +500,7 @@ void gatt_report_all(struct bluez_link *link)
 
 		bus_call_cancel(chr->read);
 		bus_call_cancel(chr->subscribe);
-		release_held(chr, NULL);
+		release_held(chr, false, span_of(NULL, 0));
 		if (chr->subscribing) {
 			chr->subscribing = false;
 			link->ops->subscribed(link, i, -ECONNRESET, link->user);

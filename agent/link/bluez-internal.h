@@ -68,7 +68,7 @@ struct bluez_device {
 	size_t data_len;
 	uint64_t seen;		 /* serial of the advert, for eviction */
 	struct bluez_link *link; /* at most one */
-	LIST_HEAD(, bluez_object) objects;
+	LIST_HEAD(bluez_objects, bluez_object) objects;
 	unsigned n_objects;
 };
 
@@ -125,14 +125,14 @@ struct bluez {
 	struct bus_call *sync, *power;
 	sd_event_source *retry; /* bluetoothd or power */
 	unsigned retries;
-	LIST_HEAD(, bluez_adapter) adapters;
+	LIST_HEAD(bluez_adapters, bluez_adapter) adapters;
 	struct bluez_adapter *adapter;	/* the one in use */
 	bool up, told;			/* as told upward, and whether at all */
 	char detail[BLUEZ_DETAIL_SIZE]; /* as told */
 	bool cut;			/* the left-overs of an earlier life are cut */
 	bool cycling;			/* the ladder is switching the adapter off and on */
 
-	LIST_HEAD(, bluez_device) devices;
+	LIST_HEAD(bluez_devices, bluez_device) devices;
 	unsigned n_devices;
 	uint64_t serial;
 	struct bluez_lookup lookups[4];

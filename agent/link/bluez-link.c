@@ -147,8 +147,7 @@ static struct bluez_link *next_link(struct bluez *b)
 {
 	struct bluez_link *link, *first = NULL;
 
-	TAILQ_FOREACH(link, &b->links, entry)
-	{
+	for (link = TAILQ_FIRST(&b->links); link; link = TAILQ_NEXT(link, entry)) {
 		if (link->state != LINK_WAITING)
 			continue;
 		if (link->urgent)
@@ -208,8 +207,7 @@ void bluez_links_adapter_down(struct bluez *b, const char *detail)
 {
 	struct bluez_link *link;
 
-	TAILQ_FOREACH(link, &b->links, entry)
-	{
+	for (link = TAILQ_FIRST(&b->links); link; link = TAILQ_NEXT(link, entry)) {
 		/* The end of a channel may overtake the signal that says why. */
 		if (link->state >= LINK_CLOSING && link->reason == BLUEZ_LOST)
 			link_set_detail(link, BLUEZ_ADAPTER_DOWN, detail);
@@ -274,7 +272,7 @@ int bluez_connect(struct bluez *b, const char *address, const struct bluez_profi
 		link->ops = ops;
 		link->user = user;
 		link->reason = BLUEZ_UNREACHABLE;
-		strcpy(link->address, address);
+		memcpy(link->address, address, BLUEZ_ADDRESS_SIZE);
 	}
 	r = link ? link_sources(link) : -ENOMEM;
 	if (r < 0) {

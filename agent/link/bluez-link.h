@@ -35,7 +35,7 @@ struct link_chr {
 	struct bus_call *read;
 	bool reading; /* read_done is owed */
 	/* BlueZ repeats what was read as a change of Value; not to be taken for a notification */
-	STAILQ_HEAD(, link_held) held;
+	STAILQ_HEAD(link_helds, link_held) held;
 	unsigned n_held;
 	bool echo_due;
 	uint8_t echo[BLUEZ_VALUE_MAX];
@@ -88,7 +88,7 @@ struct bluez_link {
 	unsigned setups; /* pending */
 	unsigned frame;
 
-	STAILQ_HEAD(, link_write) writes; /* the first may be under way */
+	STAILQ_HEAD(link_writes, link_write) writes; /* the first may be under way */
 	unsigned n_writes;
 	struct bus_call *writing;
 	bool write_begun; /* the first was handed to WriteValue and not answered */

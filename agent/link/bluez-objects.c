@@ -189,7 +189,7 @@ static void look_up(struct bluez *b, const char *path)
 	    !dbus_message_append_args(call, DBUS_TYPE_STRING, &interface, DBUS_TYPE_INVALID))
 		return;
 	lookup->bluez = b;
-	strcpy(lookup->path, path);
+	memcpy(lookup->path, path, strlen(path) + 1);
 	bus_call(b->bus, call, BLUEZ_CALL_MS, on_properties, lookup, &lookup->call);
 }
 
@@ -221,7 +221,7 @@ static void read_object(struct bluez_object *object, DBusMessageIter *dict)
 	while (bluez_next_property(dict, &key, &value)) {
 		if (strcmp(key, "UUID") == 0 && bluez_get_text(&value, &text) &&
 		    strlen(text) < BLUEZ_UUID_SIZE) {
-			strcpy(object->uuid, text);
+			memcpy(object->uuid, text, strlen(text) + 1);
 		} else if (strcmp(key, "MTU") == 0 &&
 			   dbus_message_iter_get_arg_type(&value) == DBUS_TYPE_UINT16) {
 			dbus_message_iter_get_basic(&value, &mtu);
@@ -270,8 +270,7 @@ static void gatt_removed(struct bluez *b, const char *path)
 
 	if (!device)
 		return;
-	LIST_FOREACH(object, &device->objects, entry)
-	{
+	for (object = LIST_FIRST(&device->objects); object; object = LIST_NEXT(object, entry)) {
 		if (strcmp(object->path, path) != 0)
 			continue;
 		LIST_REMOVE(object, entry);

@@ -209,6 +209,17 @@ static void adapter_free(struct bluez_adapter *adapter)
 	free(adapter);
 }
 
+static void adapters_free(struct bluez *b)
+{
+	struct bluez_adapter *adapter = LIST_FIRST(&b->adapters), *next;
+
+	for (; adapter; adapter = next) {
+		next = LIST_NEXT(adapter, entry);
+		adapter_free(adapter);
+	}
+	b->adapter = NULL;
+}
+
 static void synchronize(struct bluez *b);
 
 void bluez_adapter_added(struct bluez *b, const char *path, bool powered)
@@ -278,8 +289,7 @@ static void cut_leftovers(struct bluez *b)
 	struct bluez_device *device;
 
 	/* BlueZ keeps the links of a client that died; a lock takes one connection at a time. */
-	LIST_FOREACH(device, &b->devices, entry)
-	{
+	for (device = LIST_FIRST(&b->devices); device; device = LIST_NEXT(device, entry)) {
 		if (!device->connected || !device->ours || device->link)
 			continue;
 		b->counters.leftovers++;
@@ -354,15 +364,11 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *user)
 
 static void forget_daemon(struct bluez *b)
 {
-	struct bluez_adapter *adapter;
-
 	go_down(b, "bluetoothd is not running");
 	bus_call_cancel(b->sync);
 	b->synced = false;
 	bluez_objects_forget(b);
-	b->adapter = NULL;
-	while ((adapter = LIST_FIRST(&b->adapters)))
-		adapter_free(adapter);
+	adapters_free(b);
 }
 
 static void on_daemon(const char *owner, void *user)
@@ -441,8 +447,6 @@ int bluez_new(sd_event *event, struct bus *bus, const struct bluez_options *opti
 
 void bluez_free(struct bluez *b)
 {
-	struct bluez_adapter *adapter;
-
 	if (!b)
 		return;
 	bluez_links_free(b);
@@ -452,8 +456,7 @@ void bluez_free(struct bluez *b)
 	bus_call_cancel(b->sync);
 	bus_call_cancel(b->power);
 	sd_event_source_disable_unref(b->retry);
-	while ((adapter = LIST_FIRST(&b->adapters)))
-		adapter_free(adapter);
+	adapters_free(b);
 	free(b->service);
 	free(b->adapter_name);
 	sd_event_unref(b->event);

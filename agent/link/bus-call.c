@@ -124,10 +124,21 @@ void bus_fail_calls(struct bus *bus)
 
 	if (error && !dbus_message_set_error_name(error, DBUS_ERROR_DISCONNECTED))
 		return;
+	/* From the head each time: what is told may cancel any other call. */
 	while (error && bus->calls) {
-		copy = *bus->calls;
+		copy = *bus->calls; /* NOLINT(clang-analyzer-unix.Malloc): forget() unlinks */
 		forget(bus->calls);
 		copy.finish(&copy, error);
+	}
+}
+
+void bus_drop_calls(struct bus *bus)
+{
+	struct bus_call *call, *next;
+
+	for (call = bus->calls; call; call = next) {
+		next = call->next;
+		bus_call_cancel(call);
 	}
 }
 

@@ -56,6 +56,7 @@ static inline bool message_is_return(DBusMessage *message)
 
 /* bus-call.c: an error reply to each call that waits */
 void bus_fail_calls(struct bus *bus);
+void bus_drop_calls(struct bus *bus);
 
 /* bus-signal.c */
 void bus_deliver(struct bus *bus, DBusMessage *signal);

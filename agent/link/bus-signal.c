@@ -300,8 +300,12 @@ void bus_unwatch_name(struct bus_name *name)
 
 void bus_free_signals(struct bus *bus)
 {
-	while (bus->names)
-		bus_unwatch_name(bus->names);
+	struct bus_name *name, *next;
+
+	for (name = bus->names; name; name = next) {
+		next = name->next;
+		bus_unwatch_name(name);
+	}
 	while (bus->subs)
 		bus_unsubscribe(bus->subs);
 }

@@ -101,13 +101,16 @@ int bus_open(sd_event *event, const char *address, const struct bus_ops *ops, vo
 
 void bus_close(struct bus *bus)
 {
+	struct bus_object *object, *next;
+
 	if (!bus)
 		return;
-	while (bus->calls)
-		bus_call_cancel(bus->calls);
+	bus_drop_calls(bus);
 	bus_free_signals(bus);
-	while (bus->objects)
-		bus_unexport(bus->objects);
+	for (object = bus->objects; object; object = next) {
+		next = object->next;
+		bus_unexport(object);
+	}
 	bus_loop_free(bus->loop);
 	if (bus->filtered)
 		dbus_connection_remove_filter(bus->connection, on_message, bus);

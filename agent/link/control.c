@@ -54,7 +54,7 @@ struct control {
 	void *user;
 	struct bus_object *object;
 	struct bus_call *naming;
-	LIST_HEAD(, control_test) tests;
+	LIST_HEAD(control_tests, control_test) tests;
 	unsigned n_tests;
 };
 
@@ -286,10 +286,14 @@ int control_new(struct bus *bus, const struct control_ops *ops, void *user, stru
 
 void control_free(struct control *c)
 {
+	struct control_test *test, *next;
+
 	if (!c)
 		return;
-	while (!LIST_EMPTY(&c->tests))
-		control_test_done(LIST_FIRST(&c->tests), NULL, "the agent stops");
+	for (test = LIST_FIRST(&c->tests); test; test = next) {
+		next = LIST_NEXT(test, entry);
+		control_test_done(test, NULL, "the agent stops");
+	}
 	bus_call_cancel(c->naming);
 	bus_unexport(c->object);
 	free(c);
