@@ -96,6 +96,8 @@ void gateway_outbox_acked(struct gateway *gw, int64_t row)
 	if (r != -ENOENT)
 		(void)gateway_stored(gw, r, "outbox");
 	gateway_outbox(gw);
+	if (gw->outbox_shown && (uint64_t)row == gw->sent_up_to)
+		gateway_state_changed(gw, false); /* drained */
 }
 
 void gateway_outbox_rejected(struct gateway *gw, int64_t row, uint8_t reason)

@@ -103,8 +103,9 @@ struct gateway {
 	char store_words[120];
 
 	/* events */
-	uint64_t sent_up_to; /* published in this connection */
-	bool outbox_stuck;   /* a row was rejected */
+	uint64_t sent_up_to;   /* published in this connection */
+	uint64_t outbox_shown; /* as the last state said */
+	bool outbox_stuck;     /* a row was rejected */
 	uint64_t rejected_at;
 
 	/* reports */

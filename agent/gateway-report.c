@@ -159,6 +159,7 @@ static bool publish_state(struct gateway *gw)
 	text = message_state_encode(state);
 	if (!text)
 		return false;
+	gw->outbox_shown = state->outbox;
 	gateway_topic(gw, TOPIC_STATE, "", topic);
 	return publish(gw, topic, span_str(text), 1, true);
 }
