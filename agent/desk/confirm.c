@@ -92,8 +92,7 @@ static int says(struct confirm *c, const struct applied *a)
 	if (strcmp(a->name, name_in_applied(&c->target)) != 0)
 		return 0;
 	for (size_t i = 0; i < c->ncache; i++)
-		if (c->cache[i].iat == a->iat &&
-		    !memcmp(c->cache[i].digest, a->digest, DIGEST_LEN))
+		if (c->cache[i].iat == a->iat && !memcmp(c->cache[i].digest, a->digest, DIGEST_LEN))
 			return c->cache[i].says;
 	r = one_says(c->db, &c->target, a);
 	if (r < 0)

@@ -14,6 +14,7 @@
 #define PUSH_PAUSE_S	 10 /* then doubling ... */
 #define PUSH_PAUSE_MAX_S 300
 #define ASK_PAUSE_S	 10
+#define ASK_BLINDLY_S	 3
 
 struct hub {
 	const struct desk *desk;
@@ -28,6 +29,7 @@ struct hub {
 	struct hub_gateway *gateways; /* sorted by id */
 	size_t ngateways;
 	bool signed_;
+	uint64_t ready_at; /* when the brokers had settled first */
 	char trouble[KEYRING_ERROR_CAP];
 };
 
@@ -163,13 +165,19 @@ static int ask_missing(struct hub *hub, struct hub_gateway *g, uint64_t now)
 {
 	struct message_replay replay = {0};
 	cleanup(freep) char *json = NULL;
+	bool blindly;
 	int r;
 
-	if (!g->state || !strcmp(g->presence, "offline") || now < g->asked + ASK_PAUSE_S)
+	if (!g->state || !strcmp(g->presence, "offline"))
 		return 0;
+	if (now < g->asked + (g->asked_blindly ? ASK_PAUSE_S : ASK_BLINDLY_S))
+		return 0;
+	/* A state may be older than the newest event: once, somewhat later, it is asked blindly. */
+	blindly = !g->asked_blindly && g->asked && now >= hub->ready_at + ASK_BLINDLY_S;
+	g->asked_blindly |= blindly;
 	g->asked = now;
 	r = stream_missing(hub->desk->db, g->id, g->state, now, &replay.from);
-	if (r <= 0)
+	if (r < 0 || (r == 0 && !blindly))
 		return r;
 	snprintf(replay.stream, sizeof(replay.stream), "%s", g->state->stream);
 	json = message_replay_encode(&replay);
@@ -230,6 +238,8 @@ void hub_work(struct hub *hub)
 {
 	bool ready = settled(hub);
 
+	if (ready && !hub->ready_at)
+		hub->ready_at = desk_now();
 	if (ready && work(hub, desk_now()) < 0)
 		say_registry(hub);
 	if (hub->ops.worked)

@@ -35,7 +35,20 @@ int sign_list_slot(struct db *db, char ret[static SLOT_CAP])
 	return 0;
 }
 
-/* After everything that this key signed in the slot before. */
+static int iat_is_taken(struct db *db, const char *slot, uint64_t iat)
+{
+	cleanup(db_end) struct db_query q =
+		db_query(db, "SELECT 1 FROM document WHERE slot = ? AND iat = ?");
+
+	db_bind_text(&q, slot);
+	db_bind_uint(&q, iat);
+	return db_step(&q);
+}
+
+/*
+ * After everything that this key signed in the slot before; and no iat of another key's document:
+ * the same content at the same time would have the same digest.
+ */
 static int next_iat(struct db *db, const char *slot, const struct signer *signer, uint64_t now,
 		    uint64_t *ret)
 {
@@ -45,7 +58,9 @@ static int next_iat(struct db *db, const char *slot, const struct signer *signer
 	if (r < 0 && r != -ENOENT)
 		return r;
 	*ret = r == 0 && last.iat >= now ? last.iat + 1 : now;
-	return 0;
+	while ((r = iat_is_taken(db, slot, *ret)) > 0)
+		++*ret;
+	return r;
 }
 
 /* Signs, and files. t: all but iss, which the settings know. */
@@ -206,7 +221,7 @@ static int same_content(const struct document *last, const struct status_list *l
 }
 
 static int sign_entries(struct db *db, const struct sign_settings *settings,
-			const struct signer *signer, const struct status_list *list, uint64_t now,
+			const struct signer *signer, const struct status_list *list, uint64_t iat,
 			const struct document *last, bool same,
 			char error[static KEYRING_ERROR_CAP])
 {
@@ -227,7 +242,7 @@ static int sign_entries(struct db *db, const struct sign_settings *settings,
 	if (r < 0)
 		return r;
 	t.lst = span_of(lst, (size_t)r);
-	t.iat = last->bytes && last->iat >= now ? last->iat + 1 : now;
+	t.iat = iat;
 	t.exp = t.iat + settings->list_lifetime;
 	t.changed = same ? last->changed : t.iat;
 	return sign_and_file(db, &t, signer, error);
@@ -235,11 +250,13 @@ static int sign_entries(struct db *db, const struct sign_settings *settings,
 
 /* last->bytes NULL: none by the key in use. */
 static int sign_list_if(const struct desk *desk, uint64_t now, bool force,
-			const struct sign_settings *settings, const struct signer *signer,
-			struct document *last, char error[static KEYRING_ERROR_CAP])
+			const struct sign_settings *settings, const char *slot,
+			const struct signer *signer, struct document *last,
+			char error[static KEYRING_ERROR_CAP])
 {
 	cleanup(freep) struct status_list *list = malloc(sizeof(*list));
 	bool same = false;
+	uint64_t iat;
 	int r;
 
 	if (!list)
@@ -255,7 +272,9 @@ static int sign_list_if(const struct desk *desk, uint64_t now, bool force,
 		return r;
 	if (same && !force && now < last->iat + (last->exp - last->iat) / 2)
 		return 0;
-	r = sign_entries(desk->db, settings, signer, list, now, last, same, error);
+	r = next_iat(desk->db, slot, signer, now, &iat);
+	if (r == 0)
+		r = sign_entries(desk->db, settings, signer, list, iat, last, same, error);
 	return r < 0 ? r : 1;
 }
 
@@ -280,7 +299,7 @@ int sign_list(const struct desk *desk, uint64_t now, bool force,
 		r = document_newest(desk->db, slot, SPAN(signer.kid), &last);
 	if (r < 0 && r != -ENOENT)
 		return r;
-	signed_ = sign_list_if(desk, now, force, &settings, &signer, &last, error);
+	signed_ = sign_list_if(desk, now, force, &settings, slot, &signer, &last, error);
 	if (signed_ < 0)
 		return signed_;
 	r = db_commit(&tx);

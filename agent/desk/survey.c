@@ -110,6 +110,9 @@ int survey_city(struct survey *s, size_t broker, const struct mqtt_message *mess
 		shown->present = message->payload.len > 0 && token_parse(message->payload, &t) == 0;
 		if (shown->present)
 			memcpy(shown->digest, t.digest, DIGEST_LEN);
+		/* somebody wrote over what was sent: no pause */
+		if (!shown->present || memcmp(shown->digest, shown->sent_digest, DIGEST_LEN) != 0)
+			shown->sent = 0;
 	}
 	if (message->payload.len == 0)
 		return 0;

@@ -125,7 +125,10 @@ class Gateway:
         return wire.verify(document, public)
 
     def take(self, document):
-        typ = typ_of(document)
+        try:
+            typ = typ_of(document)
+        except (ValueError, EOFError):
+            return None  # no CBOR
         if typ == "lockbridge-authorization+cwt":
             claims = self.verified(document, "authorize")
             assert claims[SCOPE] == "read" and claims[EXP] - claims[IAT] <= 7 * 86400

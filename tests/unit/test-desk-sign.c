@@ -269,6 +269,22 @@ static void after_a_stolen_revoke_key_the_list_is_signed_anew(void **state)
 	trust_free(trust);
 }
 
+static void a_key_that_is_rotated_in_the_second_it_signed_signs_all_the_same(void **state)
+{
+	struct desk_fixture *f = *state;
+	struct document before = desk_fixture_newest(f, LIST_SLOT, ROLE_REVOKE), after;
+
+	must(sign_rotate(&f->desk, ROLE_REVOKE, before.iat, f->error));
+	must(keyring_settle(&f->desk, ROLE_REVOKE));
+	/* the same content at the same time: it needs a digest of its own */
+	assert_int_equal(sign_due(&f->desk, before.iat, f->error), 1);
+	after = desk_fixture_newest(f, LIST_SLOT, ROLE_REVOKE);
+	assert_memory_not_equal(before.digest, after.digest, DIGEST_LEN);
+	assert_int_equal(sign_due(&f->desk, before.iat, f->error), 0);
+	document_deinit(&before);
+	document_deinit(&after);
+}
+
 static void a_box_that_slept_is_walked_along_three_roots(void **state)
 {
 	struct desk_fixture *f = *state;
@@ -477,6 +493,7 @@ int main(void)
 		test(one_for_the_door_wants_a_presentation_and_names_nobody),
 		test(a_dropped_authorize_key_kills_what_it_signed),
 		test(after_a_stolen_revoke_key_the_list_is_signed_anew),
+		test(a_key_that_is_rotated_in_the_second_it_signed_signs_all_the_same),
 		test(a_box_that_slept_is_walked_along_three_roots),
 		test(a_seventeenth_root_is_refused),
 		test(a_key_is_found_after_a_crash_between_commit_and_rename),
