@@ -25,7 +25,6 @@ static void device_free(struct bluez *b, struct bluez_device *device)
 	LIST_REMOVE(device, entry);
 	b->n_devices--;
 	objects_clear(device);
-	free(device->path);
 	free(device);
 }
 
@@ -97,10 +96,21 @@ struct bluez_device *bluez_device_get(struct bluez *b, const char *address)
 	return device;
 }
 
+struct bluez_device *bluez_device_present(struct bluez *b, const char *address, const char *path)
+{
+	size_t size = strlen(path) + 1;
+	struct bluez_device *device = size <= BLUEZ_PATH_SIZE ? bluez_device_get(b, address) : NULL;
+
+	if (!device)
+		return NULL;
+	memcpy(device->path_bytes, path, size);
+	device->path = device->path_bytes;
+	return device;
+}
+
 void bluez_device_absent(struct bluez *b, struct bluez_device *device)
 {
 	objects_clear(device);
-	free(device->path);
 	device->path = NULL;
 	device->connected = device->resolved = false;
 	if (device->link)

@@ -34,6 +34,7 @@ enum {
 	BLUEZ_OBJECTS_MAX = 128, /* in one device's GATT table */
 	BLUEZ_DATA_MAX = 27,	 /* service data in one legacy advert: 31 - 4 */
 	BLUEZ_UUID_SIZE = 37,
+	BLUEZ_PATH_SIZE = 64,  /* of a device: /org/bluez/hci0/dev_00_11_22_33_44_55 */
 	BLUEZ_VALUE_MAX = 512, /* Core 5.3 Vol 3 Part F 3.2.9 */
 	BLUEZ_DETAIL_SIZE = 160,
 	BLUEZ_CALL_MS = 5000, /* for what BlueZ answers by itself */
@@ -60,7 +61,8 @@ struct bluez_object {
 struct bluez_device {
 	LIST_ENTRY(bluez_device) entry;
 	char address[BLUEZ_ADDRESS_SIZE];
-	char *path; /* NULL: BlueZ does not know it at present; kept for a link that seeks it */
+	const char *path; /* NULL: BlueZ does not know it now; kept for a link that seeks it */
+	char path_bytes[BLUEZ_PATH_SIZE];
 	bool random, ours, connected, resolved;
 	int rssi;
 	bool has_data;
@@ -105,7 +107,7 @@ struct bluez_scan {
 struct bluez_lookup {
 	struct bluez *bluez;
 	struct bus_call *call;
-	char path[64];
+	char path[BLUEZ_PATH_SIZE];
 };
 
 struct bluez {
@@ -209,6 +211,8 @@ struct bluez_device *bluez_device_at(struct bluez *b, const char *path);
 struct bluez_device *bluez_device_above(struct bluez *b, const char *path);
 /* NULL: no memory, or no room */
 struct bluez_device *bluez_device_get(struct bluez *b, const char *address);
+/* The same, and BlueZ has it at path. */
+struct bluez_device *bluez_device_present(struct bluez *b, const char *address, const char *path);
 /* BlueZ does not know it (any more); freed unless a link holds it. */
 void bluez_device_absent(struct bluez *b, struct bluez_device *device);
 void bluez_devices_forget(struct bluez *b);

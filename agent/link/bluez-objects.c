@@ -133,7 +133,6 @@ static void device_added(struct bluez *b, const char *path, DBusMessageIter *dic
 {
 	struct bluez_device *device;
 	struct news news;
-	char *copy;
 
 	read_news(b, dict, &news);
 	if (news.heard && !b->loading)
@@ -146,16 +145,9 @@ static void device_added(struct bluez *b, const char *path, DBusMessageIter *dic
 		b->counters.foreign++;
 		return;
 	}
-	if (!device)
-		device = bluez_device_get(b, news.address);
-	if (!device)
-		return;
-	copy = strdup(path);
-	if (!copy)
-		return;
-	free(device->path);
-	device->path = copy;
-	apply(b, device, &news, true);
+	device = bluez_device_present(b, news.address, path);
+	if (device)
+		apply(b, device, &news, true);
 }
 
 static void on_properties(struct DBusMessage *reply, void *user)

@@ -5,7 +5,7 @@
  * (doc/adapter-api.txt, device-api.txt, gatt-api.txt of that release), tolerant of later ones.
  *
  * Nothing blocks, nothing polls: when idle, only adverts wake the process. No callback fires before
- * the call that caused it has returned, none after bluez_free(). Times are in milliseconds, 0 in
+ * the call that caused it has returned, none after bluez_free(), which no callback may call. Times are in milliseconds, 0 in
  * options means the default named there. Calls return 0 or -errno.
  */
 #include <stdbool.h>
