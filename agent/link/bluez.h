@@ -5,8 +5,8 @@
  * (doc/adapter-api.txt, device-api.txt, gatt-api.txt of that release), tolerant of later ones.
  *
  * Nothing blocks, nothing polls: when idle, only adverts wake the process. No callback fires before
- * the call that caused it has returned, none after bluez_free(), which no callback may call. Times are in milliseconds, 0 in
- * options means the default named there. Calls return 0 or -errno.
+ * the call that caused it has returned, none after bluez_free(), which no callback may call. Times
+ * are in milliseconds, 0 in options means the default named there. Calls return 0 or -errno.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -125,7 +125,7 @@ const char *bluez_reason_text(enum bluez_reason reason); /* one word, stable: "u
 /* What became of a write: the truth that at-most-once and outcomes rest on. */
 enum bluez_sent {
 	BLUEZ_SENT, /* the peer confirmed it (response), or BlueZ took it (command): no way back */
-	BLUEZ_NOT_SENT, /* surely never reached the peer's application */
+	BLUEZ_NOT_SENT, /* surely without effect: never left here, or refused by the peer's ATT */
 	BLUEZ_UNKNOWN,	/* may have */
 };
 
