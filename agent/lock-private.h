@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #define LOCK_WINDOW	  8u  /* frames handed to the radio at once */
+#define LOCK_BURST	  8u  /* frames of a document between two barriers, see lock_pump() */
 #define LOCK_WRITES	  64u /* frames not answered yet, at most */
 #define LOCK_FORWARDS	  2u
 #define LOCK_TRIES	  5u
@@ -117,6 +118,8 @@ struct lock {
 	bool reader_ok, reader_refused, reader_again, subscribed, learned, gap_again;
 	bool info_fresh, logging, log_done; /* logging: kept receipts may still come */
 	unsigned reading;		    /* bits: 1 << enum lock_chr */
+	unsigned burst;			    /* frames since the last barrier */
+	bool barrier;			    /* awaiting one */
 
 	/* the command in hand */
 	enum lock_phase phase;

@@ -94,7 +94,8 @@ void lock_cut_step(struct lock *l)
 		l->radio->drop_writes(l->user);
 	}
 	l->step = STEP_NONE;
-	l->sending = false;
+	l->sending = l->barrier = false;
+	l->burst = 0;
 }
 
 static bool send_document(struct lock *l)
@@ -463,6 +464,8 @@ void lock_step_value(struct lock *l, enum lock_chr chr, int r, struct span value
 		return;
 	if (l->step == STEP_STATE)
 		done(l);
+	l->barrier = false;
+	l->burst = 0;
 	if (r < 0 || lock_state_parse(value, &state) != 0 || !state.present)
 		return; /* not vital: receipts say the same */
 	l->bolt = state.bolt;

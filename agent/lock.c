@@ -114,7 +114,8 @@ void lock_connected(struct lock *l, unsigned frame)
 	l->reader_ok = l->reader_refused = l->reader_again = l->subscribed = false;
 	l->learned = l->complete = l->transfer = l->gap_again = false;
 	l->info_fresh = l->logging = l->log_done = false;
-	l->reading = 0;
+	l->reading = l->burst = 0;
+	l->barrier = false;
 	l->step = STEP_NONE;
 	l->want_state = true;
 	l->need_info |= l->hint; /* the challenge may be another */
@@ -178,34 +179,62 @@ void lock_disconnected(struct lock *l, enum lock_end end, const char *detail)
 	lock_advance(l);
 }
 
+/*
+ * Between us and the air lie the queues of bluetoothd and of the controller: without a limit a
+ * whole list is in there at once, and an unlock behind it. A read is answered only after the
+ * commands before it: so many frames, then a small read, then on.
+ */
+static bool barrier(struct lock *l)
+{
+	if (l->burst < LOCK_BURST)
+		return false;
+	if (!l->barrier && !(l->reading & 1u << LOCK_STATE)) {
+		if (l->radio->read(LOCK_STATE, l->user) < 0) {
+			l->burst = 0; /* it has none: then without */
+			return false;
+		}
+		l->reading |= 1u << LOCK_STATE;
+	}
+	l->barrier = true;
+	return true;
+}
+
+/* One frame; false: it cannot be. */
+static bool pump_one(struct lock *l, bool command)
+{
+	uint8_t frame[FRAME_MAX];
+	bool last;
+	size_t n = open_next(&l->open, frame, &last);
+	uint64_t now = lock_now(l);
+
+	if (n == 0 || l->radio->write(span_of(frame, n), l->user) < 0)
+		return false;
+	l->counters.bytes_out += n;
+	l->writes[l->nwrites++] = (struct lock_write){
+		.command = command,
+		.last = last,
+		.step = l->step_count,
+	};
+	l->sending = !last;
+	if (!command) {
+		l->burst++;
+		l->step_at = now + LOCK_STEP_MS;
+		return true;
+	}
+	l->answer_at = now + (last ? LOCK_ANSWER_MS : LOCK_SEND_MS);
+	if (last)
+		l->phase = CMD_AWAITING;
+	return true;
+}
+
 void lock_pump(struct lock *l, bool command)
 {
 	while (l->sending && l->nwrites < LOCK_WINDOW) {
-		uint8_t frame[FRAME_MAX];
-		bool last;
-		size_t n = open_next(&l->open, frame, &last);
-		uint64_t now = lock_now(l);
-
-		if (n == 0 || l->radio->write(span_of(frame, n), l->user) < 0) {
+		if (!command && barrier(l))
+			return;
+		if (!pump_one(l, command)) {
 			lock_end_link(l);
 			return;
-		}
-		l->counters.bytes_out += n;
-		l->writes[l->nwrites++] = (struct lock_write){
-			.command = command,
-			.last = last,
-			.step = l->step_count,
-		};
-		if (command)
-			l->answer_at = now + LOCK_SEND_MS;
-		else
-			l->step_at = now + LOCK_STEP_MS;
-		if (!last)
-			continue;
-		l->sending = false;
-		if (command) {
-			l->phase = CMD_AWAITING;
-			l->answer_at = now + LOCK_ANSWER_MS;
 		}
 	}
 }

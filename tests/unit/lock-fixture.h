@@ -40,7 +40,7 @@ struct air {
 	uint64_t now, alarm;
 
 	/* the radio */
-	bool connecting, up, closing, urgent, absent, hold_writes;
+	bool connecting, up, closing, urgent, absent, hold_writes, hold_reads;
 	unsigned connects, closes, reads, drops, operations;
 	bool reading[4];
 	struct {
@@ -448,7 +448,7 @@ static bool air_step(struct air *a)
 		lock_value(a->lock, LOCK_INFO, 0, span_of(value, (size_t)n));
 		return true;
 	}
-	if (a->reading[LOCK_STATE]) {
+	if (a->reading[LOCK_STATE] && !a->hold_reads) {
 		a->reading[LOCK_STATE] = false;
 		lock_value(a->lock, LOCK_STATE, 0, span_of("", 0));
 		return true;

@@ -128,6 +128,26 @@ static void an_unlock_cuts_into_a_list_transfer(void **state)
 	assert_int_equal(a->info.applied[2].iat, SIGN_NOW);
 }
 
+static void no_more_than_a_burst_of_a_list_is_ahead_of_an_unlock(void **state)
+{
+	struct air *a = *state;
+	uint64_t before;
+
+	air_settle(a);
+	a->hold_reads = true;
+	before = lock_counters(a->lock)->bytes_out;
+	air_trust(a, air_long_list(a));
+	air_turn(a); /* the radio took all that it was given: how much is in its queues? */
+	assert_int_equal(a->nframes, 0);
+	assert_in_range(lock_counters(a->lock)->bytes_out - before, 1, 8 * 200);
+	air_unlock(a);
+	air_turn(a);
+	assert_int_equal(a->outcome, OUTCOME_DONE); /* waits for no barrier */
+	a->hold_reads = false;
+	air_turn(a);
+	assert_int_equal(a->info.applied[2].iat, SIGN_NOW);
+}
+
 static void an_answer_still_owed_is_not_the_unlocks(void **state)
 {
 	struct air *a = *state;
@@ -344,6 +364,7 @@ int main(void)
 		one(an_abandoned_command_never_happened),
 		one(what_was_revoked_while_connecting_is_not_sent),
 		one(an_unlock_cuts_into_a_list_transfer),
+		one(no_more_than_a_burst_of_a_list_is_ahead_of_an_unlock),
 		one(an_answer_still_owed_is_not_the_unlocks),
 		cmocka_unit_test(no_lie_of_the_lock_becomes_a_wrong_outcome),
 		one(a_receipt_told_twice_counts_once),
