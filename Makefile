@@ -11,6 +11,7 @@ VERSION := $(shell awk -F'[()]' 'NR == 1 { print $$2 }' debian/changelog)
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SUFFIXES:
+.SECONDARY:
 
 # --- dependencies: debian/control is the one list of them ------------------------------------------
 # $(call need,PROFILES): install what debian/control names, unless a stamp newer than it says it is there.
@@ -116,10 +117,11 @@ demo: all
 sources := $(sort $(shell git ls-files '*.c' '*.h' 2>/dev/null))
 lint: lint-format lint-cppcheck lint-analyze lint-tidy
 lint-format: | $(deps-lint)
-	clang-format --dry-run -Werror $(sources)
+	@clang-format --dry-run -Werror $(sources)
 lint-cppcheck: | $(deps-check) $(deps-lint)
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
-		--suppressions-list=.cppcheck -Iagent -Itests agent tests/sim
+		--suppressions-list=.cppcheck '-Djson_array_foreach(a,i,v)=for(i=0;i<9;i++)' \
+		'-Djson_object_foreach(o,k,v)=for(k=0;k;)' -Iagent -Itests agent tests/sim
 lint-analyze: | $(deps-check)
 	@$(MAKE) --no-print-directory B=build/analyze CFLAGS="-fanalyzer -O1 -Werror $(analyze-off)" \
 		build/analyze/agent.a build/analyze/desk.a build/analyze/sim.a $(analyze-more)
@@ -127,7 +129,8 @@ lint-analyze: | $(deps-check)
 analyze-off  := -Wno-analyzer-too-complex
 analyze-more  = $(patsubst %.c,build/analyze/%.o,agent/lockbridged.c agent/desk/main.c $(ctl))
 lint-tidy: | $(deps-check) $(deps-lint)
-	clang-tidy --quiet $(filter-out tests/%,$(filter %.c,$(sources))) -- $(ours) $(call pc,--cflags)
+	@printf '%s\n' $(filter-out tests/%,$(filter %.c,$(sources))) | xargs -P 2 -n 8 sh -c \
+		'exec clang-tidy --quiet "$$@" -- -std=gnu17 -D_GNU_SOURCE -Iagent -DLOCKBRIDGE_VERSION=\"0\" $(call pc,--cflags) 2>/dev/null' tidy
 
 # --- sanitizers: the same tests in trees of their own --------------------------------------------
 threaded := $(patsubst tests/unit/%.c,build/tsan/unit/%,$(sort $(wildcard tests/unit/test-mqtt*.c)))
@@ -153,6 +156,14 @@ fuzz: | $(deps-check) $(deps-lint)
 			>$(FB)/$$f.log 2>&1 || { tail -40 $(FB)/$$f.log; exit 1; }; \
 		sed -n 's/^stat::number_of_executed_units: */  executions: /p' $(FB)/$$f.log; done
 
+# --- benchmarks: figures, never verdicts -------------------------------------------------------------
+benches := $(patsubst tests/bench/%.c,$(B)/bench/%,$(sort $(wildcard tests/bench/bench-*.c)))
+$(B)/bench/%: $(B)/tests/bench/%.o $(B)/desk.a $(B)/agent.a
+	@mkdir -p $(@D)
+	$(call link)
+bench: $(benches)
+	@for b in $(benches); do echo "--- $${b##*/}"; $$b; done
+
 help:
 	@echo 'make          build lockbridged, lockbridgectl, lockbridge-desk and the simulators'
 	@echo 'make demo     the main job as a story, on this machine; STAY=1 keeps it running'
@@ -160,6 +171,7 @@ help:
 	@echo 'make lint     clang-format, clang-tidy, cppcheck, gcc -fanalyzer'
 	@echo 'make sanitize the tests under ASan and UBSan, the connector thread under TSan'
 	@echo 'make fuzz     SECONDS=30 per target'
+	@echo 'make bench    what a list, a decision and a durable write cost here'
 	@echo 'make clean'
 
 clean:
