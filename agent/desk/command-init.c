@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* init and config: the registry, its settings, and the first documents. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -19,9 +20,9 @@
 
 struct settings {
 	struct brokers brokers;
-	const char *root_topic, *issuer, *uri, *entries, *list_lifetime;
+	const char *root_topic, *issuer, *uri, *entries, *list_lifetime, *keep_events;
 	char list_uri[URI_MAX + 1], city[URI_MAX + 1]; /* derived */
-	char lifetime[24];
+	char lifetime[24], keep[24];
 };
 
 static const struct option options[] = {
@@ -36,6 +37,7 @@ static const struct option options[] = {
 	{"uri", required_argument, NULL, 'u'},
 	{"entries", required_argument, NULL, 'e'},
 	{"list-lifetime", required_argument, NULL, 'l'},
+	{"keep-events", required_argument, NULL, 'k'},
 	{0},
 };
 
@@ -66,6 +68,9 @@ static int parse(const struct desk *desk, int argc, char **argv, struct settings
 			break;
 		case 'l':
 			s->list_lifetime = optarg;
+			break;
+		case 'k':
+			s->keep_events = optarg;
 			break;
 		default:
 			return command_usage(desk, "%s: no such option, or its value is missing",
@@ -107,9 +112,20 @@ static int derive_uris(const struct desk *desk, struct settings *s)
 	return 0;
 }
 
+static int seconds(const struct desk *desk, const char *what, const char *text, char ret[static 24])
+{
+	uint64_t value;
+	int r = command_duration(desk, what, text, &value);
+
+	if (r == 0 && value < 4)
+		r = command_usage(desk, "%s: too short", what);
+	if (r == 0)
+		snprintf(ret, 24, "%" PRIu64, value);
+	return r;
+}
+
 static int check(const struct desk *desk, struct settings *s)
 {
-	uint64_t lifetime = LIST_LIFETIME_S;
 	char *end;
 
 	if (s->root_topic && !topic_fits(s->root_topic))
@@ -124,14 +140,13 @@ static int check(const struct desk *desk, struct settings *s)
 					     LIST_BYTES_MAX * 8UL / LIST_BITS);
 	}
 	if (s->list_lifetime) {
-		int r = command_duration(desk, "--list-lifetime", s->list_lifetime, &lifetime);
+		int r = seconds(desk, "--list-lifetime", s->list_lifetime, s->lifetime);
 
 		if (r != 0)
 			return r;
-		if (lifetime < 4)
-			return command_usage(desk, "--list-lifetime: too short");
-		snprintf(s->lifetime, sizeof(s->lifetime), "%llu", (unsigned long long)lifetime);
 	}
+	if (s->keep_events)
+		return seconds(desk, "--keep-events", s->keep_events, s->keep);
 	return 0;
 }
 
@@ -145,6 +160,7 @@ static int save(struct db *db, const struct settings *s)
 		{"list-uri", s->list_uri[0] ? s->list_uri : NULL},
 		{"entries", s->entries},
 		{"list-lifetime", s->lifetime[0] ? s->lifetime : NULL},
+		{"keep-events", s->keep[0] ? s->keep : NULL},
 	};
 	int r = s->brokers.n ? brokers_save(db, &s->brokers) : 0;
 

@@ -14,12 +14,14 @@
 #include "desk/show.h"
 #include "desk/words.h"
 
+#define TRIM_EVERY_S	 3600
 #define SESSION_EXPIRY_S (14 * 86400)
 
 struct serve {
 	const struct desk *desk;
 	struct hub *hub;
-	int64_t alarm; /* the last one said */
+	int64_t alarm;	  /* the last one said */
+	uint64_t trimmed; /* when */
 	bool settled;
 	bool over;
 };
@@ -65,6 +67,15 @@ static void say_alarms(struct serve *s)
 	}
 }
 
+static int trim(struct serve *s, uint64_t now)
+{
+	if (now < s->trimmed + TRIM_EVERY_S)
+		return 0;
+	s->trimmed = now;
+	return events_trim(s->desk->db,
+			   now - setting_uint(s->desk->db, "keep-events", EVENTS_KEEP_S));
+}
+
 static void on_worked(bool settled, void *user)
 {
 	struct serve *s = user;
@@ -82,8 +93,10 @@ static void on_worked(bool settled, void *user)
 		return;
 	for (size_t i = 0; r >= 0 && i < n; i++)
 		r = readers_serve(s->desk, hub_session(s->hub), &gateways[i], desk_now());
+	if (r >= 0)
+		r = trim(s, desk_now());
 	if (r < 0)
-		say(s, "trouble: reader authorizations: %s", db_error(s->desk->db));
+		say(s, "trouble: %s", db_error(s->desk->db));
 }
 
 static const struct hub_ops hub_ops = {

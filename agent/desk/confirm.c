@@ -143,6 +143,11 @@ static int by_id(const void *a, const void *b)
 	return strcmp(a, ((const struct member *)b)->id);
 }
 
+static struct member *find(const struct members *m, const char *id)
+{
+	return m->n ? bsearch(id, m->list, m->n, sizeof(*m->list), by_id) : NULL;
+}
+
 static void set_holds(struct members *m, struct member *member, bool holds)
 {
 	m->holding += holds;
@@ -210,14 +215,14 @@ int confirm_locks(struct confirm *c)
 
 int confirm_lock(struct confirm *c, const char *lock)
 {
-	struct member *m = bsearch(lock, c->locks.list, c->locks.n, sizeof(*m), by_id);
+	struct member *m = find(&c->locks, lock);
 
 	return m ? look_at_lock(c, m) : 0;
 }
 
 int confirm_gateway(struct confirm *c, const char *gateway, const struct message_state *state)
 {
-	struct member *m = bsearch(gateway, c->gateways.list, c->gateways.n, sizeof(*m), by_id);
+	struct member *m = find(&c->gateways, gateway);
 	int r = 0;
 
 	if (!m)

@@ -167,6 +167,17 @@ int stream_missing(struct db *db, const char *gateway, const struct message_stat
 
 /* --- filing ----------------------------------------------------------------------------------- */
 
+int events_trim(struct db *db, uint64_t before)
+{
+	/* the last of the whole part stays: the next is checked against it */
+	cleanup(db_end) struct db_query q = db_query(
+		db, "DELETE FROM event WHERE filed < ?"
+		    " AND seq < (SELECT whole FROM stream WHERE stream.id = event.stream)");
+
+	db_bind_uint(&q, before);
+	return db_run(&q);
+}
+
 /* 1: filed before, or another one has its number (alarmed; the first one stays). */
 static int is_filed(struct db *db, const char *gateway, const struct event *e,
 		    const uint8_t sha[static SHA256_LEN], uint64_t now)
@@ -175,8 +186,14 @@ static int is_filed(struct db *db, const char *gateway, const struct event *e,
 		db_query(db, "SELECT sha, prev FROM event WHERE stream = ? AND seq = ?");
 	uint8_t old[SHA256_LEN], prev[SHA256_LEN];
 	int r = look_at(&q, e->stream, e->seq, old, prev);
+	uint64_t whole;
 
-	if (r <= 0 || memcmp(old, sha, SHA256_LEN) == 0)
+	if (r == 0) {
+		/* filed, and trimmed since */
+		r = stream_whole(db, e->stream, &whole);
+		return r < 0 ? r : e->seq <= whole;
+	}
+	if (r < 0 || memcmp(old, sha, SHA256_LEN) == 0)
 		return r;
 	r = alarm_raise(db, now, "event-fork", gateway,
 			"two events with number %" PRIu64 " in stream %s", e->seq, e->stream);

@@ -23,6 +23,11 @@ void filed_deinit(struct filed *filed);
 int event_file(struct db *db, const char *gateway, struct span payload, uint64_t now,
 	       struct filed *ret);
 
+/* Drops events that were filed before this time and stand in a whole part of their stream; what they
+ * told of authorizations and receipts stays. */
+#define EVENTS_KEEP_S (14 * 86400)
+int events_trim(struct db *db, uint64_t before);
+
 /*
  * What a gateway's state says of its stream: newest and oldest kept. 1: something is missing, ask
  * from *ret_from on; 0: nothing is. Events below the oldest are lost: alarmed, and not waited for.

@@ -56,6 +56,8 @@ static int by_id(const void *a, const void *b)
 
 static struct hub_gateway *find(struct hub *hub, const char *id)
 {
+	if (hub->ngateways == 0)
+		return NULL;
 	return bsearch(id, hub->gateways, hub->ngateways, sizeof(*hub->gateways), by_id);
 }
 
@@ -207,7 +209,7 @@ static void sign_what_is_due(struct hub *hub, uint64_t now)
 	}
 	r = sign_due(hub->desk, now, error);
 	hub->signed_ = r >= 0;
-	say(hub, r >= 0 ? "" : error[0] ? error : db_error(hub->desk->db));
+	say(hub, r >= 0 || error[0] ? error : db_error(hub->desk->db));
 }
 
 static int work(struct hub *hub, uint64_t now)

@@ -24,7 +24,9 @@ static const struct command commands[] = {
 	 "--broker HOST:PORT [--ca FILE --cert FILE --key FILE] [--broker ...]\n"
 	 "    [--root-topic lockbridge] [--issuer URI] [--uri URI] [--entries 32768]",
 	 "Makes the registry, the keys and the first documents.", command_init, true},
-	{"config set", "[--broker HOST:PORT [--ca ...] ...] [--root-topic T] [--list-lifetime 48h]",
+	{"config set",
+	 "[--broker HOST:PORT [--ca ...] ...] [--root-topic T] [--list-lifetime 48h]\n"
+	 "    [--keep-events 14d]",
 	 "Changes settings. The brokers given replace those set before.", command_config_set},
 	{"config show", "", "Shows the settings.", command_config_show},
 	{"staff add",

@@ -63,6 +63,7 @@ static const char schema_1[] =
 	"  time INTEGER NOT NULL, type TEXT NOT NULL, lock TEXT, cti BLOB, payload TEXT NOT NULL,"
 	"  sha BLOB NOT NULL, prev BLOB NOT NULL, filed INTEGER NOT NULL,"
 	"  PRIMARY KEY (stream, seq)) STRICT, WITHOUT ROWID;"
+	"CREATE INDEX event_filed ON event (filed);"
 	"CREATE TABLE stream (id TEXT PRIMARY KEY, gateway TEXT NOT NULL, first INTEGER NOT NULL,"
 	"  whole INTEGER NOT NULL DEFAULT 0, lost INTEGER NOT NULL DEFAULT 0) STRICT;"
 	"CREATE TABLE receipt (lock TEXT NOT NULL, n INTEGER NOT NULL, sha BLOB NOT NULL,"

@@ -397,7 +397,8 @@ static int queue(struct session *s, struct link *l, const char *topic,
 	if (m->correlation.len)
 		memcpy(i->correlation, m->correlation.data, m->correlation.len);
 	i->len = m->payload.len;
-	memcpy(i->payload, m->payload.data, m->payload.len);
+	if (m->payload.len)
+		memcpy(i->payload, m->payload.data, m->payload.len);
 	*l->last = i;
 	l->last = &i->next;
 	pump(l);

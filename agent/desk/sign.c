@@ -321,40 +321,49 @@ static int is_due(struct db *db, const char *slot, enum role role, uint64_t now)
 	return r < 0 ? r : now >= last.iat + SIGN_KEYS_AFTER_S;
 }
 
-int sign_due(const struct desk *desk, uint64_t now, char error[static KEYRING_ERROR_CAP])
+static int keys_if_due(const struct desk *desk, uint64_t now, char error[static KEYRING_ERROR_CAP])
 {
-	cleanup(db_rollbackp) struct db *tx = NULL;
 	char kid[HEX_CAP(DIGEST_LEN)], slot[SLOT_CAP];
-	struct policy policy;
 	struct key root;
-	int n = 0, r;
+	int r = keyring_public(desk->db, ROLE_ROOT, &root);
 
-	r = db_begin(desk->db, &tx);
-	if (r == 0)
-		r = keyring_public(desk->db, ROLE_ROOT, &root);
 	if (r < 0)
 		return r;
 	hex_encode(SPAN(root.kid), kid, sizeof(kid));
 	snprintf(slot, sizeof(slot), "keys/%s", kid);
 	r = is_due(desk->db, slot, ROLE_ROOT, now);
-	n += r > 0;
-	if (r > 0)
-		r = sign_keys(desk, now, error);
-	if (r == 0)
-		r = is_due(desk->db, "policy", ROLE_POLICY, now);
-	n += r > 0;
-	if (r > 0) {
-		r = sign_policy_now(desk->db, &policy);
-		if (r == 0)
-			r = sign_policy(desk, &policy, now, error);
-	}
-	if (r == 0)
-		r = sign_list(desk, now, false, error);
-	if (r < 0)
+	if (r <= 0)
 		return r;
-	n += r;
-	r = db_commit(&tx);
-	return r < 0 ? r : n;
+	r = sign_keys(desk, now, error);
+	return r < 0 ? r : 1;
+}
+
+static int policy_if_due(const struct desk *desk, uint64_t now,
+			 char error[static KEYRING_ERROR_CAP])
+{
+	struct policy policy;
+	int r = is_due(desk->db, "policy", ROLE_POLICY, now);
+
+	if (r <= 0)
+		return r;
+	r = sign_policy_now(desk->db, &policy);
+	if (r == 0)
+		r = sign_policy(desk, &policy, now, error);
+	return r < 0 ? r : 1;
+}
+
+/* The list before all: a root that lies in a safe must not hold up a revocation. */
+int sign_due(const struct desk *desk, uint64_t now, char error[static KEYRING_ERROR_CAP])
+{
+	int list = sign_list(desk, now, false, error), policy, keys;
+
+	if (list < 0)
+		return list;
+	policy = policy_if_due(desk, now, error);
+	keys = keys_if_due(desk, now, error);
+	if ((policy < 0 || keys < 0) && !error[0])
+		snprintf(error, KEYRING_ERROR_CAP, "keys and policy: %s", db_error(desk->db));
+	return list + (policy > 0) + (keys > 0);
 }
 
 /* --- rotation --------------------------------------------------------------------------------- */

@@ -39,7 +39,8 @@ int sign_policy(const struct desk *desk, struct policy *policy, uint64_t now,
  */
 int sign_list(const struct desk *desk, uint64_t now, bool force,
 	      char error[static KEYRING_ERROR_CAP]);
-/* Whatever of the three is due. The number of documents signed. */
+/* Whatever of the three is due. The number of documents signed; < 0: the list failed. If keys or
+ * policy could not be signed, that is said in error (else "") and the rest goes on. */
 int sign_due(const struct desk *desk, uint64_t now, char error[static KEYRING_ERROR_CAP]);
 
 /* --- rotation -------------------------------------------------------------------------------- */

@@ -129,6 +129,21 @@ static void keys_and_policy_are_signed_again_after_thirty_days(void **state)
 	assert_int_equal(sign_due(&f->desk, due, f->error), 0);
 }
 
+static void a_root_in_a_safe_does_not_hold_up_a_revocation(void **state)
+{
+	struct desk_fixture *f = *state;
+	struct phone phone = desk_fixture_phone(f, NUMBER, NULL);
+	uint64_t due = NOW + SIGN_KEYS_AFTER_S;
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/keys/root.pem", f->dir);
+	must(unlink(path));
+	must(credential_set(f->desk.db, phone.idx, STATUS_REVOKED, NOW));
+	/* list and policy; the keys wait */
+	assert_int_equal(sign_due(&f->desk, due, f->error), 2);
+	assert_non_null(strstr(f->error, "root.pem"));
+}
+
 static void a_relayed_authorization_passes_the_gate_of_a_gateway(void **state)
 {
 	struct desk_fixture *f = *state;
@@ -488,6 +503,7 @@ int main(void)
 		test(a_revocation_is_in_the_next_list_which_is_newer_whatever_the_clock),
 		test(a_list_is_signed_again_at_half_time_and_has_not_changed),
 		test(keys_and_policy_are_signed_again_after_thirty_days),
+		test(a_root_in_a_safe_does_not_hold_up_a_revocation),
 		test(a_relayed_authorization_passes_the_gate_of_a_gateway),
 		test(no_posture_is_no_pin),
 		test(one_for_the_door_wants_a_presentation_and_names_nobody),

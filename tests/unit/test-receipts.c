@@ -502,6 +502,33 @@ static void a_stream_that_another_gateway_goes_on_with_is_an_alarm(void **state)
 	free(two);
 }
 
+static void trimmed_events_are_not_filed_again_and_the_chain_goes_on(void **state)
+{
+	struct desk_fixture *f = *state;
+	struct stream s = {0}, forged = {0};
+	char *events[4];
+	bool is_new;
+
+	for (size_t i = 0; i < ARRAY_SIZE(events); i++)
+		events[i] = next_event(&s, (struct event){.type = EVENT_LOCK_REACHABLE});
+	for (size_t i = 0; i < 3; i++)
+		must(take(f, "gw-1", events[i], &is_new));
+	must(events_trim(f->desk.db, NOW + 1));
+	must(take(f, "gw-1", events[0], &is_new));
+	assert_false(is_new);
+	must(take(f, "gw-1", events[3], &is_new));
+	assert_true(is_new);
+	assert_int_equal(alarms(f, "event-chain"), 0);
+	/* what follows is still checked against the last */
+	forged.seq = 4;
+	free(events[0]);
+	events[0] = next_event(&forged, (struct event){.type = EVENT_LOCK_REACHABLE});
+	must(take(f, "gw-1", events[0], &is_new));
+	assert_int_equal(alarms(f, "event-chain"), 1);
+	for (size_t i = 0; i < ARRAY_SIZE(events); i++)
+		free(events[i]);
+}
+
 static void rubbish_and_strangers_are_not_filed(void **state)
 {
 	struct desk_fixture *f = *state;
@@ -570,6 +597,7 @@ int main(void)
 		test(what_no_gateway_keeps_any_more_is_an_alarm_and_not_waited_for),
 		test(a_changed_event_breaks_the_chain),
 		test(a_stream_that_another_gateway_goes_on_with_is_an_alarm),
+		test(trimmed_events_are_not_filed_again_and_the_chain_goes_on),
 		test(rubbish_and_strangers_are_not_filed),
 		test(an_event_brings_its_receipt_and_the_outcome),
 	};
