@@ -189,7 +189,7 @@ void gateway_authorize(struct gateway *gw, const struct mqtt_message *message)
 
 int gateway_recheck(struct gateway_lock *gl, const struct lock_command *command)
 {
-	struct gate_lock locks[CONFIG_LOCKS];
+	struct gate_lock locks[CONFIG_LOCKS] = {0};
 	struct gate_input in = {.authorization = span_of(command->document, command->len)};
 	struct gate_output out = {0};
 
@@ -201,16 +201,14 @@ int gateway_recheck(struct gateway_lock *gl, const struct lock_command *command)
 
 /* --- outcomes ----------------------------------------------------------------------------------- */
 
-static int remember(struct gateway *gw, const struct gateway_unknown *unknown)
+/* Beyond the bound: still on disk, and looked for after the next start. */
+static void remember(struct gateway *gw, const struct gateway_unknown *unknown)
 {
-	struct gateway_unknown *more;
-
-	more = reallocarray(gw->unknowns, gw->nunknowns + 1, sizeof(*more));
-	if (!more)
-		return -ENOMEM;
-	gw->unknowns = more;
-	more[gw->nunknowns++] = *unknown;
-	return 0;
+	if (gw->nunknowns < GATEWAY_UNKNOWNS)
+		gw->unknowns[gw->nunknowns++] = *unknown;
+	else
+		log_fact(LOG_WARNING, "too many open outcomes at once", "LOCK", unknown->lock,
+			 NULL);
 }
 
 static void forget(struct gateway *gw, size_t i)
@@ -271,8 +269,7 @@ void gateway_outcome(struct gateway_lock *gl, const struct lock_command *command
 	memcpy(unknown.lock, event.lock, sizeof(unknown.lock));
 	memcpy(unknown.correlation, command->correlation, command->correlation_len);
 	unknown.correlation_len = command->correlation_len;
-	if (remember(gl->gw, &unknown) < 0)
-		log_fact(LOG_ERR, "out of memory for an open outcome", "LOCK", gl->config.id, NULL);
+	remember(gl->gw, &unknown);
 }
 
 static void resolved(struct gateway *gw, size_t i, enum outcome outcome, enum reason reason,
@@ -371,7 +368,8 @@ static int restore_open(const struct store_authorization *row, void *user)
 		if (r < 0)
 			return r;
 	}
-	return remember(gw, &unknown);
+	remember(gw, &unknown);
+	return 0;
 }
 
 int gateway_authorize_restore(struct gateway *gw)

@@ -31,6 +31,7 @@
 
 #include <errno.h>
 
+#define GATEWAY_UNKNOWNS    128
 #define GATEWAY_STRANGERS   64
 #define GATEWAY_PAYLOAD_MAX (256u * 1024) /* an event with the copy of a list in it */
 #define GATEWAY_WAIT_MS	    60000u	  /* for the radio, on behalf of a command */
@@ -121,7 +122,7 @@ struct gateway {
 	struct gateway_lock *locks[CONFIG_LOCKS];
 	size_t nlocks;
 	struct gateway_lock *leaving; /* removed, but BlueZ still holds their links; lock NULL */
-	struct gateway_unknown *unknowns;
+	struct gateway_unknown unknowns[GATEWAY_UNKNOWNS];
 	size_t nunknowns;
 
 	/* finding locks whose address is not configured */

@@ -5,8 +5,7 @@
  */
 #include "gateway-private.h"
 
-#include <fcntl.h>
-#include <unistd.h>
+#include <time.h>
 
 /* --- the store ---------------------------------------------------------------------------------- */
 
@@ -154,14 +153,14 @@ static void on_bus_lost(void *user)
 
 static void read_boot(char ret[static 33])
 {
+	FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
 	char text[64] = "";
-	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
 	size_t n = 0;
 
-	if (fd >= 0) {
-		if (read(fd, text, sizeof(text) - 1) < 0)
+	if (file) {
+		if (!fgets(text, sizeof(text), file))
 			text[0] = 0;
-		close(fd);
+		fclose(file);
 	}
 	for (const char *c = text; *c && n < 32; c++) {
 		if ((*c >= '0' && *c <= '9') || (*c >= 'a' && *c <= 'f'))
@@ -257,7 +256,6 @@ void gateway_free(struct gateway *gw)
 	sd_event_source_disable_unref(gw->health);
 	trust_free(gw->trust);
 	store_close(gw->store);
-	free(gw->unknowns);
 	signer_wipe(&gw->reader);
 	sd_event_unref(gw->event);
 	free(gw);
