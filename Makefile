@@ -98,12 +98,15 @@ $(B)/unit/%: $(B)/tests/unit/%.o $(B)/desk.a $(B)/sim.a $(B)/agent.a
 	$(call link,-lcmocka)
 
 .PHONY: unit system
-unit: $(unitbin)
-	@for t in $(unitbin); do ASAN_OPTIONS=allow_user_segv_handler=0 $$t >$$t.log 2>&1 \
-		&& grep -h 'PASSED' $$t.log | sed "s|^|$$(basename $$t): |" \
-		|| { cat $$t.log; echo "FAILED: $$t"; exit 1; }; done
+# Tests wait more than they work: four at a time on two cores.
+unit: $(unitbin) $(addprefix $(B)/,$(sims))
+	@printf '%s\n' $(unitbin) | LOCKBRIDGE_BUILD=$(abspath $(B)) ASAN_OPTIONS=allow_user_segv_handler=0 \
+		xargs -P 4 -I{} sh -c '{} >{}.log 2>&1 \
+		&& sed -n "s|^.*PASSED *] *\([0-9]* test.*\)|$$(basename {}): \1|p" {}.log \
+		|| { cat {}.log; echo "FAILED: {}"; exit 1; }'
+	@cat $(addsuffix .log,$(unitbin)) | awk '/PASSED/ { n += $$4 } END { print n " passed, 0 failed" }'
 system: all
-	LOCKBRIDGE_BUILD=$(abspath $(B)) $(PYTHON) -B -m pytest -q -p no:cacheprovider tests/system $(PYTEST)
+	@LOCKBRIDGE_BUILD=$(abspath $(B)) $(PYTHON) -B -m pytest -q -p no:cacheprovider -n 4 --dist loadscope tests/system $(PYTEST)
 check: all
 	sh tests/layers.sh
 	$(MAKE) --no-print-directory unit
