@@ -306,6 +306,67 @@ static const struct config_lock *configured(const struct gateway *gw, const char
 	return NULL;
 }
 
+/*
+ * A lock's topic is retained: it must be cleared also when the lock was taken out of the
+ * configuration while the agent, or the broker, was away. So the ids whose topics there are stay on
+ * disk until then.
+ */
+static void note_gone(struct gateway *gw, const char *id, size_t len)
+{
+	if (len == 0 || len > ID_MAX || gw->ngone == CONFIG_LOCKS)
+		return;
+	for (size_t i = 0; i < gw->ngone; i++) {
+		if (strlen(gw->gone[i]) == len && memcmp(gw->gone[i], id, len) == 0)
+			return;
+	}
+	memcpy(gw->gone[gw->ngone], id, len);
+	gw->gone[gw->ngone++][len] = 0;
+}
+
+static void store_names(struct gateway *gw)
+{
+	static const size_t each = ID_MAX + 1;
+	cleanup(freep) char *text = malloc(2 * CONFIG_LOCKS * each);
+	size_t len = 0;
+
+	if (!text)
+		return;
+	for (size_t i = 0; i < gw->config.nlocks; i++)
+		len += (size_t)sprintf(text + len, "%s ", gw->config.locks[i].id);
+	for (size_t i = 0; i < gw->ngone; i++)
+		len += (size_t)sprintf(text + len, "%s ", gw->gone[i]);
+	(void)gateway_stored(gw, store_put_value(gw->store, "locks", span_of(text, len)), "locks");
+}
+
+static void find_gone(struct gateway *gw)
+{
+	size_t cap = 2 * CONFIG_LOCKS * (ID_MAX + 1), len;
+	cleanup(freep) char *text = malloc(cap);
+	char *save = NULL;
+
+	if (!text || store_get_value(gw->store, "locks", text, cap - 1, &len) < 0)
+		return;
+	text[len] = 0;
+	for (char *id = strtok_r(text, " ", &save); id; id = strtok_r(NULL, " ", &save)) {
+		if (!configured(gw, id))
+			note_gone(gw, id, strlen(id));
+	}
+}
+
+/* One that is configured again has a topic again. */
+static void forget_returned(struct gateway *gw)
+{
+	for (size_t i = gw->ngone; i-- > 0;) {
+		if (configured(gw, gw->gone[i]))
+			memmove(gw->gone[i], gw->gone[--gw->ngone], sizeof(gw->gone[0]));
+	}
+}
+
+void gateway_locks_cleared(struct gateway *gw)
+{
+	store_names(gw);
+}
+
 static void remove_gone(struct gateway *gw)
 {
 	for (size_t i = gw->nlocks; i-- > 0;) {
@@ -326,7 +387,7 @@ static void remove_gone(struct gateway *gw)
 		}
 		drop(gw, i);
 		if (!now) {
-			gateway_lock_clear(gw, id);
+			note_gone(gw, id, strlen(id));
 			log_fact(LOG_NOTICE, "lock removed", "LOCK", id, NULL);
 		}
 	}
@@ -336,7 +397,13 @@ int gateway_locks_sync(struct gateway *gw)
 {
 	int r = 0;
 
+	if (gw->nlocks == 0)
+		find_gone(gw);
 	remove_gone(gw);
+	forget_returned(gw);
+	store_names(gw);
+	if (gw->ngone)
+		gateway_state_changed(gw, false);
 	for (size_t i = 0; i < gw->config.nlocks && r >= 0; i++) {
 		if (!gateway_lock_find(gw, span_str(gw->config.locks[i].id)))
 			r = add(gw, &gw->config.locks[i]);

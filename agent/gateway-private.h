@@ -121,6 +121,8 @@ struct gateway {
 
 	struct gateway_lock *locks[CONFIG_LOCKS];
 	size_t nlocks;
+	char gone[CONFIG_LOCKS][ID_MAX + 1]; /* removed: their topics are to be cleared */
+	size_t ngone;
 	struct gateway_lock *leaving; /* removed, but BlueZ still holds their links; lock NULL */
 	struct gateway_unknown unknowns[GATEWAY_UNKNOWNS];
 	size_t nunknowns;
@@ -189,6 +191,7 @@ int gateway_locks_sync(struct gateway *gw); /* makes the sessions what the confi
 void gateway_lock_free(struct gateway_lock *gl);
 struct gateway_lock *gateway_lock_find(struct gateway *gw, struct span id);
 void gateway_locks_documents(struct gateway *gw);
+void gateway_locks_cleared(struct gateway *gw); /* the topics of those that are gone */
 void gateway_lock_found(struct gateway_lock *gl, const char *address);
 
 /* gateway-radio.c */
@@ -208,7 +211,6 @@ void gateway_report_online(struct gateway *gw);
 /* State or a lock's topic is not as published: soon. at_once: a new document is held. */
 void gateway_state_changed(struct gateway *gw, bool at_once);
 void gateway_lock_changed(struct gateway_lock *gl);
-void gateway_lock_clear(struct gateway *gw, const char *lock);
 void gateway_problems(struct gateway *gw, struct problems *ret);
 void gateway_fill_state(struct gateway *gw, struct message_state *ret);
 void gateway_fill_lock(struct gateway_lock *gl, struct message_lock *ret);

@@ -192,14 +192,17 @@ static bool publish_lock(struct gateway_lock *gl)
 	return publish(gl->gw, topic, span_str(text), 1, true);
 }
 
-void gateway_lock_clear(struct gateway *gw, const char *lock)
+static void clear_gone(struct gateway *gw)
 {
 	char topic[TOPIC_MAX];
 
-	/* Offline: the city sees in `state` that the lock is gone. */
-	gateway_topic(gw, TOPIC_LOCK, lock, topic);
-	if (gw->was_online)
-		(void)publish(gw, topic, span_of(NULL, 0), 1, true);
+	while (gw->ngone) {
+		gateway_topic(gw, TOPIC_LOCK, gw->gone[gw->ngone - 1], topic);
+		if (!publish(gw, topic, span_of(NULL, 0), 1, true))
+			return;
+		gw->ngone--;
+	}
+	gateway_locks_cleared(gw);
 }
 
 /* --- when --------------------------------------------------------------------------------------- */
@@ -239,7 +242,9 @@ static int on_report(sd_event_source *source, uint64_t usec, void *user)
 		return 0; /* everything is said anew at the next connect */
 	if (gw->state_dirty && publish_state(gw))
 		gw->state_dirty = false;
-	left = gw->state_dirty;
+	if (gw->ngone)
+		clear_gone(gw);
+	left = gw->state_dirty || gw->ngone;
 	for (size_t i = 0; i < gw->nlocks; i++) {
 		struct gateway_lock *gl = gw->locks[i];
 

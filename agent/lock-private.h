@@ -13,8 +13,9 @@
 #define LOCK_WRITES	  64u /* frames not answered yet, at most */
 #define LOCK_FORWARDS	  2u
 #define LOCK_TRIES	  5u
-#define LOCK_PACE_MS	  1000u /* between tries to connect for a command */
-#define LOCK_TAIL_MS	  3000u /* times the number of tries: a receipt that is being made */
+#define LOCK_DOWN_MS	  10000u /* the radio is away; lock_radio_up() comes before */
+#define LOCK_PACE_MS	  1000u	 /* between tries to connect for a command */
+#define LOCK_TAIL_MS	  3000u	 /* times the number of tries: a receipt that is being made */
 #define LOCK_TEST_MS	  65000u
 #define LOCK_READER_MS	  600000u /* after a refusal as a reader */
 #define LOCK_EARLY	  32u	  /* receipt numbers published ahead of a gap */

@@ -76,7 +76,7 @@ static void connect_link(struct lock *l, bool urgent)
 
 	if (r < 0) {
 		/* The radio is away, or the address not known: lock_radio_up() or the alarm. */
-		l->visit_at = now + 1000;
+		l->visit_at = now + (r == -ENETDOWN ? LOCK_DOWN_MS : LOCK_PACE_MS);
 		l->connect_at = now;
 		return;
 	}
@@ -348,6 +348,8 @@ void lock_set_alarm(struct lock *l)
 		earliest(&at, lock_wants_visit(l, lock_now(l), &visit) ? lock_now(l) : visit);
 		if (l->reachable)
 			earliest(&at, l->heard_at + LOCK_SILENT_MS);
+		else if (!l->heard && !(l->troubles & TROUBLE_UNREACHABLE))
+			earliest(&at, l->born + LOCK_SILENT_MS);
 	}
 	if (l->test)
 		earliest(&at, l->test_end);
@@ -420,5 +422,7 @@ void lock_alarm(struct lock *l)
 		lock_set_trouble(l, TROUBLE_UNREACHABLE, "not heard for a while");
 		l->ops->reachable(false, l->user);
 	}
+	if (!l->heard && now >= l->born + LOCK_SILENT_MS)
+		lock_set_trouble(l, TROUBLE_UNREACHABLE, "not heard since the agent started");
 	lock_advance(l);
 }
