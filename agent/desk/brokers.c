@@ -8,30 +8,23 @@
 
 #include "desk/registry.h"
 
-/* Names as on the command line and in the setting. */
-static const char **field(struct mqtt_broker *b, const char *name)
-{
-	if (!strcmp(name, "ca"))
-		return &b->ca_file;
-	if (!strcmp(name, "cert"))
-		return &b->cert_file;
-	if (!strcmp(name, "key"))
-		return &b->key_file;
-	if (!strcmp(name, "user"))
-		return &b->user;
-	if (!strcmp(name, "password-file"))
-		return &b->password_file;
-	return NULL;
-}
-
+/* Names as on the command line and in the setting; field() is the member of each. */
 static const char *const fields[] = {"ca", "cert", "key", "user", "password-file"};
+
+static const char **field(struct mqtt_broker *b, size_t k)
+{
+	const char **members[ARRAY_SIZE(fields)] = {&b->ca_file, &b->cert_file, &b->key_file,
+						    &b->user, &b->password_file};
+
+	return members[k];
+}
 
 void brokers_deinit(struct brokers *brokers)
 {
 	for (size_t i = 0; i < brokers->n; i++) {
 		free((char *)brokers->list[i].host);
 		for (size_t k = 0; k < ARRAY_SIZE(fields); k++)
-			free((char *)*field(&brokers->list[i], fields[k]));
+			free((char *)*field(&brokers->list[i], k));
 	}
 	brokers->n = 0;
 }
@@ -76,12 +69,15 @@ const char *brokers_add(struct brokers *brokers, const char *text)
 const char *brokers_set(struct brokers *brokers, const char *name, const char *value)
 {
 	const char **slot;
+	size_t k = 0;
 
 	if (brokers->n == 0)
 		return "it belongs to the --broker before it, and there is none";
-	slot = field(&brokers->list[brokers->n - 1], name);
-	if (!slot)
+	while (k < ARRAY_SIZE(fields) && strcmp(fields[k], name) != 0)
+		k++;
+	if (k == ARRAY_SIZE(fields))
 		return "no such property of a broker";
+	slot = field(&brokers->list[brokers->n - 1], k);
 	free((char *)*slot);
 	/* Whoever starts the program next stands in another folder. */
 	*slot = strcmp(name, "user") != 0 ? realpath(value, NULL) : strdup(value);
@@ -99,9 +95,9 @@ int brokers_save(struct db *db, const struct brokers *brokers)
 				      (int)copy.list[i].port);
 
 		for (size_t k = 0; k < ARRAY_SIZE(fields); k++)
-			if (*field(&copy.list[i], fields[k]))
+			if (*field(&copy.list[i], k))
 				json_object_set_new(b, fields[k],
-						    json_string(*field(&copy.list[i], fields[k])));
+						    json_string(*field(&copy.list[i], k)));
 		json_array_append_new(array, b);
 	}
 	text = json_dumps(array, JSON_COMPACT);
@@ -109,23 +105,30 @@ int brokers_save(struct db *db, const struct brokers *brokers)
 	return text ? setting_put(db, "brokers", text) : -ENOMEM;
 }
 
+/* malloc'd; NULL: it is not there, or no memory. */
+static char *text_of(const json_t *json, const char *name)
+{
+	const char *text = json_string_value(json_object_get(json, name));
+
+	return text ? strdup(text) : NULL;
+}
+
 static int load_one(const json_t *json, struct mqtt_broker *ret)
 {
-	const char *host = json_string_value(json_object_get(json, "host"));
 	json_int_t port = json_integer_value(json_object_get(json, "port"));
 
-	if (!host || port < 0 || port > 65535)
+	ret->host = text_of(json, "host");
+	ret->ca_file = text_of(json, "ca");
+	ret->cert_file = text_of(json, "cert");
+	ret->key_file = text_of(json, "key");
+	ret->user = text_of(json, "user");
+	ret->password_file = text_of(json, "password-file");
+	for (size_t k = 0; k < ARRAY_SIZE(fields); k++)
+		if (json_is_string(json_object_get(json, fields[k])) && !*field(ret, k))
+			return -ENOMEM;
+	if (!ret->host || port < 0 || port > 65535)
 		return -EBADMSG;
 	ret->port = (uint16_t)port;
-	ret->host = strdup(host);
-	if (!ret->host)
-		return -ENOMEM;
-	for (size_t k = 0; k < ARRAY_SIZE(fields); k++) {
-		const char *value = json_string_value(json_object_get(json, fields[k]));
-
-		if (value && !(*field(ret, fields[k]) = strdup(value)))
-			return -ENOMEM;
-	}
 	return 0;
 }
 

@@ -2,7 +2,7 @@
 #pragma once
 /*
  * The set of brokers that the city publishes to (one per district, say), kept in the registry as
- * JSON: [{"host", "port", "ca", "cert", "key", "user", "password_file"}, ...].
+ * JSON: [{"host", "port", "ca", "cert", "key", "user", "password-file"}, ...].
  */
 #include "link/db.h"
 #include "link/mqtt.h"

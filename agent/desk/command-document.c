@@ -14,7 +14,7 @@
 #include "desk/registry.h"
 #include "desk/show.h"
 
-#define INPUT_MAX (BASE64_CAP(TOKEN_DOCUMENT_MAX) + 64)
+#define INPUT_MAX (TOKEN_DOCUMENT_MAX / 2 * 4 + 64) /* in hex */
 
 static json_t *text_json(struct span text)
 {
@@ -248,7 +248,7 @@ int command_document_show(struct desk *desk, int argc, char **argv)
 	cleanup(freep) char *text = NULL;
 	char error[512];
 	struct token t;
-	size_t len;
+	size_t len = 0;
 	json_t *json;
 	int r;
 

@@ -136,17 +136,17 @@ int command_gateway_list(struct desk *desk, int argc, char **argv)
 
 static int take_gateways(const struct desk *desk, const char *text, struct lock_row *lock)
 {
-	cleanup(freep) char *list = strdup(text);
-	char *rest = list, *id;
+	char id[ID_MAX + 2];
 	int r;
 
-	while (list && (id = strsep(&rest, ","))) {
+	for (const char *list = text; list;) {
+		list = command_next_id(list, id);
 		r = command_id(desk, "--gateway", id);
 		if (r != 0)
 			return r;
 		if (lock->ngateways == LOCK_GATEWAYS_MAX)
 			return command_usage(desk, "--gateway: at most %d", LOCK_GATEWAYS_MAX);
-		snprintf(lock->gateways[lock->ngateways++], ID_MAX + 1, "%s", id);
+		snprintf(lock->gateways[lock->ngateways++], ID_MAX + 1, "%.32s", id);
 	}
 	return 0;
 }
@@ -171,10 +171,11 @@ int command_lock_add(struct desk *desk, int argc, char **argv)
 	struct fleet_args a;
 	int r = parse(desk, argc, argv, "lock", &a);
 
-	if (r == 0 && (!a.key || !a.gateway))
-		r = command_usage(desk, "--key BASE64 and --gateway GW are needed");
-	if (r == 0)
-		r = take_gateways(desk, a.gateway, &lock);
+	if (r != 0)
+		return r;
+	if (!a.key || !a.gateway)
+		return command_usage(desk, "--key BASE64 and --gateway GW are needed");
+	r = take_gateways(desk, a.gateway, &lock);
 	if (r != 0)
 		return r;
 	if (base64_decode(span_str(a.key), lock.pub, sizeof(lock.pub)) != PUBLIC_LEN)

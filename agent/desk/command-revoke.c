@@ -94,11 +94,11 @@ static int set_status(struct desk *desk, int argc, char **argv, const char *act,
 		      enum status status)
 {
 	struct spread_options s = {.target.bad = status != STATUS_VALID};
-	struct phone phones[STAFF_PHONES_MAX];
+	struct phone phones[STAFF_PHONES_MAX] = {0};
 	json_t *labels = json_array();
 	struct wait_args a;
 	char did[512];
-	int n, r = parse(desk, argc, argv, &a, 0);
+	int n = 0, r = parse(desk, argc, argv, &a, 0);
 
 	if (r == 0) {
 		n = find_phones(desk, &a, phones);

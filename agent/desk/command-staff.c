@@ -140,7 +140,7 @@ int command_staff_add(struct desk *desk, int argc, char **argv)
 	char person[PERSON_LEN + 1], number[PHONE_CAP];
 	uint8_t pub[PUBLIC_LEN];
 	struct staff_args a;
-	struct phone phone;
+	struct phone phone = {0};
 	int r = parse(desk, argc, argv, &a);
 
 	if (r == 0 && (!a.person || !a.phone))

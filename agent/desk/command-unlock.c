@@ -330,21 +330,19 @@ static int sign_one(const struct desk *desk, const struct phone *phone, const ch
 static int issue_all(const struct desk *desk, const struct phone *phone,
 		     const struct act_args *args, json_t *rows)
 {
-	cleanup(freep) char *list = strdup(args->locks);
-	char error[KEYRING_ERROR_CAP] = "", *rest = list, *id;
+	char error[KEYRING_ERROR_CAP] = "", id[ID_MAX + 2];
 	struct lock_row lock;
 	int r;
 
 	/* all or none: a phone with half its doors is a surprise at the other half */
-	while (list && (id = strsep(&rest, ","))) {
+	for (const char *list = args->locks; list;) {
+		list = command_next_id(list, id);
 		r = find_lock(desk, id, &lock);
 		if (r != 0)
 			return r;
-		if (rest)
-			rest[-1] = ',';
 	}
-	rest = list;
-	while (list && (id = strsep(&rest, ","))) {
+	for (const char *list = args->locks; list;) {
+		list = command_next_id(list, id);
 		r = sign_one(desk, phone, id, args, rows, error);
 		if (r < 0)
 			return error[0] ? desk_fail(desk, DESK_REFUSED, "%s", error)

@@ -44,6 +44,14 @@ int command_id(const struct desk *desk, const char *what, const char *text)
 	return command_usage(desk, "%s: an id of 1 to 32 of a-z, 0-9 and '-' is needed", what);
 }
 
+const char *command_next_id(const char *list, char ret[static ID_MAX + 2])
+{
+	size_t len = strcspn(list, ",");
+
+	snprintf(ret, ID_MAX + 2, "%.*s", (int)len, list);
+	return list[len] ? list + len + 1 : NULL;
+}
+
 int command_duration(const struct desk *desk, const char *what, const char *text, uint64_t *ret)
 {
 	if (show_parse_duration(text, ret))

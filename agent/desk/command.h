@@ -24,6 +24,9 @@ int command_person(const struct desk *desk, const char *text, char ret[static PE
 int command_phone(const struct desk *desk, const char *text, char ret[static PHONE_CAP]);
 int command_id(const struct desk *desk, const char *what, const char *text);
 int command_duration(const struct desk *desk, const char *what, const char *text, uint64_t *ret);
+/* The next id of "a,b", cut where it still is none if it is too long: the rest, NULL behind the last.
+ */
+const char *command_next_id(const char *list, char ret[static ID_MAX + 2]);
 /* The one phone that --person and --phone name. 0, DESK_USAGE or DESK_REFUSED (said). */
 int command_one_phone(const struct desk *desk, const char *person, const char *phone,
 		      struct phone *ret);

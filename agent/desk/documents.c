@@ -62,23 +62,20 @@ int document_put(struct db *db, struct span bytes, bool taken_over)
 static int document_from(struct db_query *q, struct document *ret)
 {
 	struct span digest = db_blob(q, 4), kid = db_blob(q, 5), bytes = db_blob(q, 6);
-	struct document d = {
-		.iat = db_uint(q, 1),
-		.exp = db_uint(q, 2),
-		.changed = db_uint(q, 3),
-		.len = bytes.len,
-	};
 
 	if (digest.len != DIGEST_LEN || kid.len != DIGEST_LEN || bytes.len == 0)
 		return -EBADMSG;
-	snprintf(d.slot, sizeof(d.slot), "%s", db_text(q, 0));
-	memcpy(d.digest, digest.data, DIGEST_LEN);
-	memcpy(d.kid, kid.data, DIGEST_LEN);
-	d.bytes = malloc(bytes.len);
-	if (!d.bytes)
+	ret->bytes = malloc(bytes.len);
+	if (!ret->bytes)
 		return -ENOMEM;
-	memcpy(d.bytes, bytes.data, bytes.len);
-	*ret = d;
+	memcpy(ret->bytes, bytes.data, bytes.len);
+	ret->len = bytes.len;
+	snprintf(ret->slot, sizeof(ret->slot), "%s", db_text(q, 0));
+	ret->iat = db_uint(q, 1);
+	ret->exp = db_uint(q, 2);
+	ret->changed = db_uint(q, 3);
+	memcpy(ret->digest, digest.data, DIGEST_LEN);
+	memcpy(ret->kid, kid.data, DIGEST_LEN);
 	return 0;
 }
 

@@ -133,7 +133,7 @@ int stream_missing(struct db *db, const char *gateway, const struct message_stat
 		   uint64_t now, uint64_t *ret_from)
 {
 	cleanup(db_rollbackp) struct db *tx = NULL;
-	uint64_t whole, newest;
+	uint64_t whole = 0, newest = 0;
 	int r = db_begin(db, &tx);
 
 	if (r == 0)

@@ -35,7 +35,7 @@ struct link {
 	struct session *session;
 	size_t index;
 	struct mqtt *mqtt;
-	struct item *first, **last;
+	struct item *first, *last;
 	sd_event_source *quiet;
 	uint64_t online_at; /* us */
 	int subscriptions, granted;
@@ -66,17 +66,21 @@ static uint64_t now_us(void)
 
 static void drop_row(struct link *l, int64_t row)
 {
-	for (struct item **p = &l->first; *p; p = &(*p)->next) {
-		struct item *item = *p;
+	struct item *before = NULL, *item = l->first;
 
-		if (item->row != row)
-			continue;
-		*p = item->next;
-		if (l->last == &item->next)
-			l->last = p;
-		free(item);
-		return;
+	while (item && item->row != row) {
+		before = item;
+		item = item->next;
 	}
+	if (!item)
+		return;
+	if (before)
+		before->next = item->next;
+	else
+		l->first = item->next;
+	if (l->last == item)
+		l->last = before;
+	free(item);
 }
 
 static void pump(struct link *l)
@@ -270,7 +274,6 @@ static int link_init(struct session *s, struct link *l, const struct mqtt_broker
 	}
 	l->session = s;
 	l->index = s->n;
-	l->last = &l->first;
 	return mqtt_new(s->event, &o, &link_ops, l, &l->mqtt);
 }
 
@@ -399,8 +402,11 @@ static int queue(struct session *s, struct link *l, const char *topic,
 	i->len = m->payload.len;
 	if (m->payload.len)
 		memcpy(i->payload, m->payload.data, m->payload.len);
-	*l->last = i;
-	l->last = &i->next;
+	if (l->last)
+		l->last->next = i;
+	else
+		l->first = i;
+	l->last = i;
 	pump(l);
 	return 0;
 }

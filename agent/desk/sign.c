@@ -284,8 +284,8 @@ int sign_list(const struct desk *desk, uint64_t now, bool force,
 	cleanup(signer_wipe) struct signer signer = {0};
 	cleanup(document_deinit) struct document last = {0};
 	cleanup(db_rollbackp) struct db *tx = NULL;
-	struct sign_settings settings;
-	char slot[SLOT_CAP];
+	struct sign_settings settings = {0};
+	char slot[SLOT_CAP] = "";
 	int r, signed_;
 
 	r = db_begin(desk->db, &tx);

@@ -275,8 +275,8 @@ int staff_add(struct db *db, const char *person_number, const char *phone_number
 {
 	cleanup(db_rollbackp) struct db *tx = NULL;
 	struct phone others[STAFF_PHONES_MAX];
-	uint64_t idx;
-	int64_t person;
+	int64_t person = 0;
+	uint64_t idx = 0;
 	int r;
 
 	r = db_begin(db, &tx);

@@ -100,7 +100,7 @@ static int sign(struct unlock *u, const uint8_t *challenge)
 		.gateway = gateway,
 		.correlation = SPAN(u->correlation),
 	};
-	struct policy policy;
+	struct policy policy = {0};
 	int r = db_begin(u->desk->db, &tx);
 
 	if (r == 0)
