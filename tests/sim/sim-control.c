@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -19,9 +20,11 @@ struct control_socket {
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	control_fn fn;
 	void *user;
+	LIST_HEAD(, caller) callers;
 };
 
 struct caller {
+	LIST_ENTRY(caller) entry;
 	struct control_socket *socket;
 	sd_event_source *source;
 	size_t len;
@@ -32,6 +35,7 @@ static void hang_up(struct caller *c)
 {
 	int fd = sd_event_source_get_io_fd(c->source);
 
+	LIST_REMOVE(c, entry);
 	sd_event_source_disable_unref(c->source);
 	close(fd);
 	free(c);
@@ -90,7 +94,9 @@ static int on_listen(sd_event_source *source, int fd, uint32_t events, void *use
 	if (sd_event_add_io(s->event, &c->source, conn, EPOLLIN, on_caller, c) < 0) {
 		close(conn);
 		free(c);
+		return 0;
 	}
+	LIST_INSERT_HEAD(&s->callers, c, entry);
 	return 0;
 }
 
@@ -135,6 +141,8 @@ void control_socket_close(struct control_socket *s)
 {
 	if (!s)
 		return;
+	while (!LIST_EMPTY(&s->callers))
+		hang_up(LIST_FIRST(&s->callers));
 	sd_event_source_disable_unref(s->listener);
 	sd_event_unref(s->event);
 	unlink(s->path);
