@@ -68,8 +68,9 @@ const char *brokers_add(struct brokers *brokers, const char *text)
 
 const char *brokers_set(struct brokers *brokers, const char *name, const char *value)
 {
-	const char **slot;
+	struct mqtt_broker *last;
 	size_t k = 0;
+	char *copy;
 
 	if (brokers->n == 0)
 		return "it belongs to the --broker before it, and there is none";
@@ -77,11 +78,14 @@ const char *brokers_set(struct brokers *brokers, const char *name, const char *v
 		k++;
 	if (k == ARRAY_SIZE(fields))
 		return "no such property of a broker";
-	slot = field(&brokers->list[brokers->n - 1], k);
-	free((char *)*slot);
 	/* Whoever starts the program next stands in another folder. */
-	*slot = strcmp(name, "user") != 0 ? realpath(value, NULL) : strdup(value);
-	return *slot ? NULL : strerror(errno);
+	copy = strcmp(name, "user") != 0 ? realpath(value, NULL) : strdup(value);
+	if (!copy)
+		return strerror(errno);
+	last = &brokers->list[brokers->n - 1];
+	free((char *)*field(last, k));
+	*field(last, k) = copy;
+	return NULL;
 }
 
 int brokers_save(struct db *db, const struct brokers *brokers)
@@ -134,12 +138,12 @@ static int load_one(const json_t *json, struct mqtt_broker *ret)
 
 int brokers_load(struct db *db, struct brokers *ret)
 {
-	cleanup(brokers_deinit) struct brokers brokers = {0};
 	char text[SETTING_CAP];
 	json_t *array, *item;
 	size_t i;
 	int r = setting_get(db, "brokers", text, sizeof(text));
 
+	*ret = (struct brokers){0};
 	if (r < 0)
 		return r;
 	array = json_loads(text, 0, NULL);
@@ -147,17 +151,15 @@ int brokers_load(struct db *db, struct brokers *ret)
 	{
 		if (i == MQTT_BROKERS_MAX)
 			break;
-		brokers.n++;
-		r = load_one(item, &brokers.list[i]);
+		ret->n = i + 1;
+		r = load_one(item, &ret->list[i]);
 		if (r < 0)
 			break;
 	}
 	json_decref(array);
+	if (r == 0 && ret->n == 0)
+		r = -ENOENT;
 	if (r < 0)
-		return r;
-	if (brokers.n == 0)
-		return -ENOENT;
-	*ret = brokers;
-	brokers.n = 0;
-	return 0;
+		brokers_deinit(ret);
+	return r;
 }

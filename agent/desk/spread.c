@@ -26,7 +26,7 @@ struct spread {
 	bool done, prepared;
 	int failed; /* -errno of prepare */
 	bool tty, drawn;
-	uint64_t begun, readied, drawn_at, gateways_ms, locks_ms; /* ms */
+	uint64_t begun, drawn_at, gateways_ms, locks_ms; /* ms */
 	struct confirm_counts shown;
 	char trouble[256];
 };
@@ -86,9 +86,9 @@ static void look(struct spread *s)
 
 	confirm_counts(s->confirm, &c);
 	if (s->ready && c.gateways == c.gateways_of && !s->gateways_ms)
-		s->gateways_ms = now - s->readied + 1;
+		s->gateways_ms = now - s->begun + 1;
 	if (s->ready && c.locks == c.locks_of && !s->locks_ms)
-		s->locks_ms = now - s->readied + 1;
+		s->locks_ms = now - s->begun + 1;
 	if (s->ready && session_waiting(hub_session(s->hub)) == 0)
 		s->published = true;
 	draw(s, false);
@@ -162,10 +162,8 @@ static void on_worked(bool settled, void *user)
 		if (s->options.prepare)
 			return;
 	}
-	if (settled && hub_signed(s->hub) && !s->ready) {
+	if (settled && hub_signed(s->hub) && !s->ready)
 		s->ready = aim(s) == 0;
-		s->readied = now_ms();
-	}
 	/* what `serve` filed meanwhile */
 	confirm_locks(s->confirm);
 	look(s);
