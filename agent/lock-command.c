@@ -78,6 +78,7 @@ void lock_command_start(struct lock *l)
 		lock_end_link(l);
 		return;
 	}
+	l->commanded = true;
 	r = l->ops->recheck(&l->command, l->user);
 	if (r != 0) {
 		lock_command_finish(l, OUTCOME_FAILED, r > 0 ? (enum reason)r : REASON_LOCK_ERROR,

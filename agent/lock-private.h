@@ -8,31 +8,32 @@
 
 #include <errno.h>
 
-#define LOCK_WINDOW	  8u  /* frames handed to the radio at once */
-#define LOCK_BURST	  8u  /* frames of a document between two barriers, see lock_pump() */
-#define LOCK_WRITES	  64u /* frames not answered yet, at most */
-#define LOCK_FORWARDS	  2u
-#define LOCK_TRIES	  5u
-#define LOCK_DOWN_MS	  10000u /* the radio is away; lock_radio_up() comes before */
-#define LOCK_PACE_MS	  1000u	 /* between tries to connect for a command */
-#define LOCK_TAIL_MS	  3000u	 /* times the number of tries: a receipt that is being made */
-#define LOCK_TEST_MS	  65000u
-#define LOCK_READER_MS	  600000u /* after a refusal as a reader */
-#define LOCK_EARLY	  32u	  /* receipt numbers published ahead of a gap */
-#define LOCK_ANSWER_MS	  15000u  /* a motor is slow */
-#define LOCK_SEND_MS	  10000u  /* a kilobyte over the worst of links */
-#define LOCK_STEP_MS	  10000u  /* an answer that needs no motor */
-#define LOCK_LINK_MS	  27000u  /* the lock ends a connection at 30 s, */
-#define LOCK_TRANSFER_MS  115000u /* or at 120 s while a list is coming */
-#define LOCK_FRESH_MS	  12000u  /* a command starts on a link that is not older */
-#define LOCK_HEARD_MS	  60000u  /* no visit to a lock not heard for so long */
-#define LOCK_SILENT_MS	  90000u  /* then it counts as unreachable */
-#define LOCK_SETTLE_MS	  5000u	  /* the first advert after our own visit shows our own doing */
-#define LOCK_HURRY_MS	  1500u	  /* a try to connect that an urgent one does not wait for */
-#define LOCK_GAP_MIN_MS	  2000u
-#define LOCK_GAP_MAX_MS	  300000u
-#define LOCK_NOTIFIED_MAX 1000u /* notifications in one connection */
-#define LOCK_BATTERY_LOW  15u
+#define LOCK_WINDOW	    8u	/* frames handed to the radio at once */
+#define LOCK_BURST	    8u	/* frames of a document between two barriers, see lock_pump() */
+#define LOCK_WRITES	    64u /* frames not answered yet, at most */
+#define LOCK_FORWARDS	    2u
+#define LOCK_TRIES	    5u
+#define LOCK_DOWN_MS	    10000u /* the radio is away; lock_radio_up() comes before */
+#define LOCK_SYNC_LINGER_MS 300u   /* after documents alone: the lock is soon free for a phone */
+#define LOCK_PACE_MS	    1000u  /* between tries to connect for a command */
+#define LOCK_TAIL_MS	    3000u  /* times the number of tries: a receipt that is being made */
+#define LOCK_TEST_MS	    65000u
+#define LOCK_READER_MS	    600000u /* after a refusal as a reader */
+#define LOCK_EARLY	    32u	    /* receipt numbers published ahead of a gap */
+#define LOCK_ANSWER_MS	    15000u  /* a motor is slow */
+#define LOCK_SEND_MS	    10000u  /* a kilobyte over the worst of links */
+#define LOCK_STEP_MS	    10000u  /* an answer that needs no motor */
+#define LOCK_LINK_MS	    27000u  /* the lock ends a connection at 30 s, */
+#define LOCK_TRANSFER_MS    115000u /* or at 120 s while a list is coming */
+#define LOCK_FRESH_MS	    12000u  /* a command starts on a link that is not older */
+#define LOCK_HEARD_MS	    60000u  /* no visit to a lock not heard for so long */
+#define LOCK_SILENT_MS	    90000u  /* then it counts as unreachable */
+#define LOCK_SETTLE_MS	    5000u   /* the first advert after our own visit shows our own doing */
+#define LOCK_HURRY_MS	    1500u   /* a try to connect that an urgent one does not wait for */
+#define LOCK_GAP_MIN_MS	    2000u
+#define LOCK_GAP_MAX_MS	    300000u
+#define LOCK_NOTIFIED_MAX   1000u /* notifications in one connection */
+#define LOCK_BATTERY_LOW    15u
 
 enum lock_link { LINK_NONE, LINK_CONNECTING, LINK_UP, LINK_CLOSING };
 
@@ -113,6 +114,7 @@ struct lock {
 	enum lock_link link;
 	bool urgent;
 	uint64_t connect_at, up_at, link_end, linger_at, hurry_at;
+	bool commanded; /* this link has served a command: another may follow */
 	struct lock_write writes[LOCK_WRITES];
 	size_t nwrites;
 	unsigned step_count, notified;

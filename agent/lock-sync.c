@@ -183,7 +183,9 @@ void lock_next_step(struct lock *l)
 	}
 	l->complete = true;
 	if (!l->linger_at)
-		l->linger_at = now + l->linger_ms;
+		l->linger_at = now + (l->commanded || l->linger_ms < LOCK_SYNC_LINGER_MS
+					      ? l->linger_ms
+					      : LOCK_SYNC_LINGER_MS);
 }
 
 /* --- answers ------------------------------------------------------------------------------------ */

@@ -109,6 +109,7 @@ void lock_connected(struct lock *l, unsigned frame)
 	l->heard = true;
 	l->link_end = now + LOCK_LINK_MS;
 	l->linger_at = l->hurry_at = 0;
+	l->commanded = false;
 	l->nwrites = 0;
 	l->notified = l->owed = 0;
 	l->reader_ok = l->reader_refused = l->reader_again = l->subscribed = false;

@@ -20,8 +20,22 @@ static void first_contact_reads_info_and_brings_all_documents(void **state)
 	assert_memory_equal(now.challenge, a->info.challenge, CHALLENGE_LEN);
 	assert_int_equal(now.n, 3);
 	assert_int_equal(a->receipts, 3);
+	air_wait(a, 200);
+	assert_true(a->up); /* more documents may be on their way */
+	air_wait(a, 200);
+	assert_false(a->up); /* but a phone may be waiting */
+}
+
+static void after_a_command_the_link_is_kept_for_the_next(void **state)
+{
+	struct air *a = *state;
+
+	air_settle(a);
+	air_unlock(a);
+	air_turn(a);
+	assert_int_equal(a->outcome, OUTCOME_DONE);
 	air_wait(a, 1900);
-	assert_true(a->up); /* lingers */
+	assert_true(a->up);
 	air_wait(a, 200);
 	assert_false(a->up);
 }
@@ -358,6 +372,7 @@ int main(void)
 #define one(test) cmocka_unit_test_setup_teardown(test, air_new, air_free)
 	const struct CMUnitTest tests[] = {
 		one(first_contact_reads_info_and_brings_all_documents),
+		one(after_a_command_the_link_is_kept_for_the_next),
 		one(a_day_without_changes_needs_no_connection),
 		one(a_warm_unlock_is_one_connection_and_few_operations),
 		one(nothing_is_sent_before_the_commit),
