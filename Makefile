@@ -6,6 +6,7 @@ B       ?= build
 PREFIX  ?= /usr
 PYTHON  ?= /usr/bin/python3
 SECONDS ?= 30
+# The packager's SOURCE_DATE_EPOCH is the build's time: a floor for the box's clock.
 VERSION := $(shell awk -F'[()]' 'NR == 1 { print $$2 }' debian/changelog)
 
 .DEFAULT_GOAL := all
@@ -39,7 +40,8 @@ pc    = $(shell pkg-config $(1) $(LIBS))
 warn := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla \
 	-Wformat=2 -Wimplicit-fallthrough -Wwrite-strings -Wno-unused-parameter -Wno-missing-field-initializers
 ours  = -std=gnu17 -O2 -g $(warn) -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE \
-	-ffile-prefix-map=$(CURDIR)=. -D_GNU_SOURCE -Iagent -Itests -DLOCKBRIDGE_VERSION='"$(or $(VERSION),0)"'
+	-ffile-prefix-map=$(CURDIR)=. -D_GNU_SOURCE -Iagent -Itests -DLOCKBRIDGE_VERSION='"$(VERSION)"' \
+	-DLOCKBRIDGE_BUILD_TIME=$(or $(SOURCE_DATE_EPOCH),1735689600)
 ifneq ($(SAN),)
 ours += -U_FORTIFY_SOURCE -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 endif
@@ -133,7 +135,7 @@ analyze-off  := -Wno-analyzer-too-complex
 analyze-more  = $(patsubst %.c,build/analyze/%.o,agent/lockbridged.c agent/desk/main.c $(ctl))
 lint-tidy: | $(deps-check) $(deps-lint)
 	@printf '%s\n' $(filter-out tests/%,$(filter %.c,$(sources))) | xargs -P 2 -n 8 sh -c \
-		'exec clang-tidy --quiet "$$@" -- -std=gnu17 -D_GNU_SOURCE -Iagent -DLOCKBRIDGE_VERSION=\"0\" $(call pc,--cflags) 2>/dev/null' tidy
+		'exec clang-tidy --quiet "$$@" -- -std=gnu17 -D_GNU_SOURCE -Iagent -DLOCKBRIDGE_VERSION=\"0\" -DLOCKBRIDGE_BUILD_TIME=0 $(call pc,--cflags) 2>/dev/null' tidy
 
 # --- sanitizers: the same tests in trees of their own --------------------------------------------
 threaded := $(patsubst tests/unit/%.c,build/tsan/unit/%,$(sort $(wildcard tests/unit/test-mqtt*.c)))

@@ -6,7 +6,7 @@
 #include "gateway-private.h"
 
 /* The day this was written: no document of ours is older. */
-#define BUILD_TIME 1735689600ull
+#define BUILD_TIME ((uint64_t)LOCKBRIDGE_BUILD_TIME)
 
 static void persist_floor(struct gateway *gw)
 {

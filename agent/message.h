@@ -108,7 +108,7 @@ struct message_lock {
 	struct applied applied[APPLIED_MAX];
 	size_t napplied;
 	bool current;
-	uint64_t n; /* highest receipt number seen */
+	uint64_t n; /* receipts up to this number are with the gateway */
 	struct problems problems;
 };
 
