@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The canary: what the desk is told of people is nowhere else. Not in a message, a GATT write, a file of a
-gateway or a lock, a log, or the memory of the agent."""
+gateway or a lock, a log, or the agent's memory."""
 
 import os
 import re
-import resource
-import signal
-import subprocess
 
 import pytest
 
@@ -29,7 +26,6 @@ def forms():
 @pytest.fixture(scope="module")
 def world():
     os.environ.pop("LOCKBRIDGE_KEEP", None)
-    resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY,) * 2)
     with World({"gw-17": ["lock-17a"], "gw-18": ["lock-18a"]}) as w:
         w.start_bus()
         w.start_radio()
@@ -90,13 +86,18 @@ def test_not_in_what_the_desk_tells_unless_asked(world):
         search(" ".join(words), (answer.out + answer.err).encode())
 
 
-def test_not_in_a_core_of_the_agent(world):
-    gw = world.process("gw-17")
-    assert gw.running()
-    subprocess.run(["gcore", "-o", world.path("core"), str(gw.popen.pid)], check=True, capture_output=True)
-    [core] = [f for f in os.listdir(world.dir) if f.startswith("core.")]
-    with open(world.path(core), "rb") as f:
-        content = f.read()
-    assert b"lock-17a" in content, "not the agent's memory"
-    search("core", content)
-    gw.popen.send_signal(signal.SIGCONT)
+def test_not_in_the_memory_of_the_agent(world):
+    """What a core would hold: every mapping that can be read (but a sanitizer's shadow, which is huge)."""
+    pid, searched, ours = world.process("gw-17").popen.pid, 0, False
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for line in maps:
+            span, mode = line.split()[:2]
+            start, end = (int(x, 16) for x in span.split("-"))
+            if mode[0] != "r" or end - start > 1 << 28 or "[v" in line:
+                continue
+            memory.seek(start)
+            content = memory.read(end - start)
+            search(line, content)
+            searched += len(content)
+            ours = ours or b"lock-17a" in content
+    assert ours and searched > 1 << 20
