@@ -45,8 +45,10 @@ ours  = -std=gnu17 -O2 -g $(warn) -fstack-protector-strong -D_FORTIFY_SOURCE=2 -
 ifneq ($(SAN),)
 ours += -U_FORTIFY_SOURCE -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 endif
-compile = $(CC) $(ours) $(call pc,--cflags) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
-link    = $(CC) $(if $(SAN),-fsanitize=$(SAN)) -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS) -o $@ \
+# V=1 shows the whole commands
+say     = $(if $(V),,@echo '  $(1)' $@;)
+compile = $(call say,CC  )$(CC) $(ours) $(call pc,--cflags) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+link    = $(call say,LINK)$(CC) $(if $(SAN),-fsanitize=$(SAN)) -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS) -o $@ \
 	$(filter %.o,$^) $(filter %.a,$^) $(call pc,--libs) -pthread $(1)
 
 # --- what is built ---------------------------------------------------------------------------------
@@ -71,7 +73,7 @@ $(B)/sim.a: $(call obj,$(simcommon))
 $(B)/%.a:
 	@mkdir -p $(@D)
 	@rm -f $@
-	$(AR) rcsD $@ $^
+	$(call say,AR  )$(AR) rcsD $@ $^
 
 $(B)/lockbridged: $(call obj,agent/lockbridged.c) $(B)/agent.a
 	$(call link)
@@ -125,8 +127,7 @@ lint-format: | $(deps-lint)
 	@clang-format --dry-run -Werror $(sources)
 lint-cppcheck: | $(deps-check) $(deps-lint)
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
-		--suppressions-list=.cppcheck '-Djson_array_foreach(a,i,v)=for(i=0;i<9;i++)' \
-		'-Djson_object_foreach(o,k,v)=for(k=0;k;)' -Iagent -Itests agent tests/sim
+		--suppressions-list=.cppcheck --library=.cppcheck.xml -Iagent -Itests agent tests/sim
 lint-analyze: | $(deps-check)
 	@$(MAKE) --no-print-directory B=build/analyze CFLAGS="-fanalyzer -O1 -Werror $(analyze-off)" \
 		build/analyze/agent.a build/analyze/desk.a build/analyze/sim.a $(analyze-more)

@@ -5,6 +5,7 @@
  */
 #include "gateway-private.h"
 
+#include <systemd/sd-id128.h>
 #include <time.h>
 
 /* --- the store ---------------------------------------------------------------------------------- */
@@ -151,24 +152,6 @@ static void on_bus_lost(void *user)
 	gateway_fatal(user, "the system bus is gone");
 }
 
-static void read_boot(char ret[static 33])
-{
-	FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
-	char text[64] = "";
-	size_t n = 0;
-
-	if (file) {
-		if (!fgets(text, sizeof(text), file))
-			text[0] = 0;
-		fclose(file);
-	}
-	for (const char *c = text; *c && n < 32; c++) {
-		if ((*c >= '0' && *c <= '9') || (*c >= 'a' && *c <= 'f'))
-			ret[n++] = *c;
-	}
-	ret[n] = 0;
-}
-
 static int open_outside(struct gateway *gw, char *error, size_t cap)
 {
 	static const struct bus_ops bus_ops = {.lost = on_bus_lost};
@@ -203,6 +186,7 @@ int gateway_new(sd_event *event, const char *config_path, const struct gateway_o
 {
 	cleanup(gateway_freep) struct gateway *gw = calloc(1, sizeof(*gw));
 	struct event started = {.type = EVENT_STARTED, .detail = LOCKBRIDGE_VERSION};
+	sd_id128_t boot;
 	int r;
 
 	if (!gw)
@@ -212,7 +196,8 @@ int gateway_new(sd_event *event, const char *config_path, const struct gateway_o
 	gw->user = user;
 	gw->started_ms = clock_boot_ms();
 	snprintf(gw->config_path, sizeof(gw->config_path), "%s", config_path);
-	read_boot(gw->boot);
+	if (sd_id128_get_boot(&boot) == 0)
+		sd_id128_to_string(boot, gw->boot);
 	r = crypto_init();
 	if (r < 0) {
 		snprintf(error, error_cap, "no source of random numbers");

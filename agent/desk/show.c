@@ -75,7 +75,7 @@ static void print_table(const struct show_column *columns, const json_t *rows)
 	size_t widths[COLUMNS_MAX] = {0}, n = 0, i;
 	json_t *row;
 
-	for (; columns[n].header && n < COLUMNS_MAX; n++)
+	for (; n < COLUMNS_MAX && columns[n].header; n++)
 		widths[n] = width(columns[n].header);
 	json_array_foreach(rows, i, row) for (size_t c = 0; c < n; c++)
 	{

@@ -20,7 +20,7 @@ struct control_socket {
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	control_fn fn;
 	void *user;
-	LIST_HEAD(, caller) callers;
+	LIST_HEAD(callers, caller) callers;
 };
 
 struct caller {
