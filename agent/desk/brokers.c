@@ -4,35 +4,38 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "desk/registry.h"
 
 /* Names as on the command line and in the setting; field() is the member of each. */
-static const char *const fields[] = {"ca", "cert", "key", "user", "password-file"};
+static const char *const fields[BROKER_FIELDS] = {"host", "ca",	  "cert",
+						  "key",  "user", "password-file"};
 
 static const char **field(struct mqtt_broker *b, size_t k)
 {
-	const char **members[ARRAY_SIZE(fields)] = {&b->ca_file, &b->cert_file, &b->key_file,
-						    &b->user, &b->password_file};
+	const char **members[BROKER_FIELDS] = {&b->host,     &b->ca_file, &b->cert_file,
+					       &b->key_file, &b->user,	  &b->password_file};
 
 	return members[k];
 }
 
-void brokers_deinit(struct brokers *brokers)
+static int put(struct brokers *brokers, size_t i, size_t k, const char *value, size_t len)
 {
-	for (size_t i = 0; i < brokers->n; i++) {
-		free((char *)brokers->list[i].host);
-		for (size_t k = 0; k < ARRAY_SIZE(fields); k++)
-			free((char *)*field(&brokers->list[i], k));
-	}
-	brokers->n = 0;
+	char *text = brokers->text[i][k];
+
+	if (len >= BROKER_TEXT_CAP)
+		return -ENAMETOOLONG;
+	memcpy(text, value, len);
+	text[len] = '\0';
+	*field(&brokers->list[i], k) = text;
+	return 0;
 }
 
 const char *brokers_add(struct brokers *brokers, const char *text)
 {
 	const char *end, *port = NULL;
-	struct mqtt_broker b = {0};
 	unsigned long value = 0;
 	char *stop;
 
@@ -58,81 +61,65 @@ const char *brokers_add(struct brokers *brokers, const char *text)
 	}
 	if (end == text)
 		return "the host is missing";
-	b.port = (uint16_t)value;
-	b.host = strndup(text, (size_t)(end - text));
-	if (!b.host)
-		return "out of memory";
-	brokers->list[brokers->n++] = b;
+	if (put(brokers, brokers->n, 0, text, (size_t)(end - text)) < 0)
+		return "the host is too long";
+	brokers->list[brokers->n++].port = (uint16_t)value;
 	return NULL;
 }
 
 const char *brokers_set(struct brokers *brokers, const char *name, const char *value)
 {
-	struct mqtt_broker *last;
-	size_t k = 0;
-	char *copy;
+	cleanup(freep) char *path = NULL;
+	size_t k = 1;
 
 	if (brokers->n == 0)
 		return "it belongs to the --broker before it, and there is none";
-	while (k < ARRAY_SIZE(fields) && strcmp(fields[k], name) != 0)
+	while (k < BROKER_FIELDS && strcmp(fields[k], name) != 0)
 		k++;
-	if (k == ARRAY_SIZE(fields))
+	if (k == BROKER_FIELDS)
 		return "no such property of a broker";
 	/* Whoever starts the program next stands in another folder. */
-	copy = strcmp(name, "user") != 0 ? realpath(value, NULL) : strdup(value);
-	if (!copy)
-		return strerror(errno);
-	last = &brokers->list[brokers->n - 1];
-	free((char *)*field(last, k));
-	*field(last, k) = copy;
-	return NULL;
+	if (strcmp(name, "user") != 0) {
+		path = realpath(value, NULL);
+		if (!path)
+			return strerror(errno);
+		value = path;
+	}
+	return put(brokers, brokers->n - 1, k, value, strlen(value)) < 0 ? "it is too long" : NULL;
 }
 
-int brokers_save(struct db *db, const struct brokers *brokers)
+int brokers_save(struct db *db, struct brokers *brokers)
 {
 	cleanup(freep) char *text = NULL;
 	json_t *array = json_array();
-	struct brokers copy = *brokers;
 
-	for (size_t i = 0; i < copy.n; i++) {
-		json_t *b = json_pack("{s:s, s:i}", "host", copy.list[i].host, "port",
-				      (int)copy.list[i].port);
+	for (size_t i = 0; i < brokers->n; i++) {
+		json_t *b = json_pack("{s:i}", "port", (int)brokers->list[i].port);
 
-		for (size_t k = 0; k < ARRAY_SIZE(fields); k++)
-			if (*field(&copy.list[i], k))
+		for (size_t k = 0; k < BROKER_FIELDS; k++)
+			if (*field(&brokers->list[i], k))
 				json_object_set_new(b, fields[k],
-						    json_string(*field(&copy.list[i], k)));
+						    json_string(*field(&brokers->list[i], k)));
 		json_array_append_new(array, b);
 	}
-	text = json_dumps(array, JSON_COMPACT);
+	text = json_dumps(array, JSON_COMPACT | JSON_SORT_KEYS);
 	json_decref(array);
 	return text ? setting_put(db, "brokers", text) : -ENOMEM;
 }
 
-/* malloc'd; NULL: it is not there, or no memory. */
-static char *text_of(const json_t *json, const char *name)
-{
-	const char *text = json_string_value(json_object_get(json, name));
-
-	return text ? strdup(text) : NULL;
-}
-
-static int load_one(const json_t *json, struct mqtt_broker *ret)
+static int load_one(const json_t *json, struct brokers *ret, size_t i)
 {
 	json_int_t port = json_integer_value(json_object_get(json, "port"));
 
-	ret->host = text_of(json, "host");
-	ret->ca_file = text_of(json, "ca");
-	ret->cert_file = text_of(json, "cert");
-	ret->key_file = text_of(json, "key");
-	ret->user = text_of(json, "user");
-	ret->password_file = text_of(json, "password-file");
-	for (size_t k = 0; k < ARRAY_SIZE(fields); k++)
-		if (json_is_string(json_object_get(json, fields[k])) && !*field(ret, k))
-			return -ENOMEM;
-	if (!ret->host || port < 0 || port > 65535)
+	for (size_t k = 0; k < BROKER_FIELDS; k++) {
+		const char *value = json_string_value(json_object_get(json, fields[k]));
+
+		if (value && put(ret, i, k, value, strlen(value)) < 0)
+			return -EBADMSG;
+	}
+	if (!ret->list[i].host || port < 0 || port > 65535)
 		return -EBADMSG;
-	ret->port = (uint16_t)port;
+	ret->list[i].port = (uint16_t)port;
 	return 0;
 }
 
@@ -143,7 +130,7 @@ int brokers_load(struct db *db, struct brokers *ret)
 	size_t i;
 	int r = setting_get(db, "brokers", text, sizeof(text));
 
-	*ret = (struct brokers){0};
+	memset(ret, 0, sizeof(*ret));
 	if (r < 0)
 		return r;
 	array = json_loads(text, 0, NULL);
@@ -152,14 +139,10 @@ int brokers_load(struct db *db, struct brokers *ret)
 		if (i == MQTT_BROKERS_MAX)
 			break;
 		ret->n = i + 1;
-		r = load_one(item, &ret->list[i]);
+		r = load_one(item, ret, i);
 		if (r < 0)
 			break;
 	}
 	json_decref(array);
-	if (r == 0 && ret->n == 0)
-		r = -ENOENT;
-	if (r < 0)
-		brokers_deinit(ret);
-	return r;
+	return r == 0 && ret->n == 0 ? -ENOENT : r;
 }

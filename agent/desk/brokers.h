@@ -7,14 +7,17 @@
 #include "link/db.h"
 #include "link/mqtt.h"
 
+#define BROKER_FIELDS	6 /* host, and the five that have names */
+#define BROKER_TEXT_CAP 256
+
 struct brokers {
-	struct mqtt_broker list[MQTT_BROKERS_MAX]; /* strings owned */
+	struct mqtt_broker list[MQTT_BROKERS_MAX]; /* points into text: do not copy */
 	size_t n;
+	char text[MQTT_BROKERS_MAX][BROKER_FIELDS][BROKER_TEXT_CAP];
 };
-void brokers_deinit(struct brokers *brokers);
 /* -ENOENT: none set; -EBADMSG. */
 int brokers_load(struct db *db, struct brokers *ret);
-int brokers_save(struct db *db, const struct brokers *brokers);
+int brokers_save(struct db *db, struct brokers *brokers);
 /* HOST, HOST:PORT or [V6]:PORT, appended. NULL, or what is wrong. */
 const char *brokers_add(struct brokers *brokers, const char *text);
 /* Of the last one: "ca", "cert", "key", "user" or "password-file". */

@@ -150,7 +150,7 @@ static int check(const struct desk *desk, struct settings *s)
 	return 0;
 }
 
-static int save(struct db *db, const struct settings *s)
+static int save(struct db *db, struct settings *s)
 {
 	const struct {
 		const char *name, *value;
@@ -172,7 +172,7 @@ static int save(struct db *db, const struct settings *s)
 
 /* --- init ------------------------------------------------------------------------------------- */
 
-static int fill(const struct desk *desk, const struct settings *s, char error[KEYRING_ERROR_CAP])
+static int fill(const struct desk *desk, struct settings *s, char error[KEYRING_ERROR_CAP])
 {
 	cleanup(db_rollbackp) struct db *tx = NULL;
 	uint64_t now = desk_now();
@@ -243,10 +243,8 @@ int command_init(struct desk *desk, int argc, char **argv)
 		r = derive_uris(desk, &s);
 	if (r == 0 && s.brokers.n == 0)
 		r = command_usage(desk, "--broker HOST:PORT is needed");
-	if (r != 0) {
-		brokers_deinit(&s.brokers);
+	if (r != 0)
 		return r;
-	}
 	if (mkdir(desk->dir, 0700) < 0 && errno != EEXIST)
 		r = -errno;
 	if (r == 0)
@@ -255,7 +253,6 @@ int command_init(struct desk *desk, int argc, char **argv)
 		r = keyring_create(desk->dir);
 	if (r == 0)
 		r = fill(desk, &s, error);
-	brokers_deinit(&s.brokers);
 	if (r == 0)
 		return answer_init(desk);
 	r = desk_fail(desk, DESK_REFUSED, "%s: %s", desk->dir,
@@ -280,10 +277,8 @@ int command_config_set(struct desk *desk, int argc, char **argv)
 					"authorizations name them");
 	if (r == 0)
 		r = check(desk, &s);
-	if (r != 0) {
-		brokers_deinit(&s.brokers);
+	if (r != 0)
 		return r;
-	}
 	r = db_begin(desk->db, &tx);
 	if (r == 0)
 		r = save(desk->db, &s);
@@ -291,7 +286,6 @@ int command_config_set(struct desk *desk, int argc, char **argv)
 		r = desk_log(desk, (struct act){.act = "config.set"});
 	if (r == 0)
 		r = db_commit(&tx);
-	brokers_deinit(&s.brokers);
 	if (r < 0)
 		return desk_fail_errno(desk, r, "config set");
 	return command_config_show(desk, 0, NULL);

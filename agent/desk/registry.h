@@ -11,7 +11,7 @@
  */
 #include "link/db.h"
 
-#define SETTING_CAP 4096
+#define SETTING_CAP 16384
 
 /* Creates desk.db (-EEXIST if it is there), or opens it (-ENOENT if it is not). error gets the
  * words. */

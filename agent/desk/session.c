@@ -281,7 +281,7 @@ int session_new(sd_event *event, const struct desk *desk, const struct session_o
 		const struct session_ops *ops, void *user, struct session **ret)
 {
 	cleanup(session_freep) struct session *s = calloc(1, sizeof(*s));
-	cleanup(brokers_deinit) struct brokers brokers = {0};
+	struct brokers brokers;
 	int r;
 
 	if (!s)

@@ -4,6 +4,8 @@
 import base64
 import json
 import os
+import pty
+import re
 import shutil
 import signal
 import sqlite3
@@ -344,6 +346,19 @@ def test_revoke_suspend_restore_reach_every_gateway_and_lock(city):
     assert iats == sorted(set(iats)) or len(set(iats)) >= 4
 
 
+def test_the_progress_bar_is_for_people_at_a_terminal(city):
+    master, slave = pty.openpty()
+    done = subprocess.run([program("lockbridge-desk"), "--dir", city.path("desk"), "revoke", "--phone", BO[1]],
+                          env=city.env, stdout=subprocess.PIPE, stderr=slave, timeout=60, check=True)
+    os.close(slave)
+    shown = os.read(master, 100000).decode()
+    os.close(master)
+    frames = [f for f in re.split(r"[\r\n]+", shown) if f]
+    assert all(re.fullmatch(r"\[#*\.*\] gateways \d/2  locks \d/3 ", f) and f.index("]") == 31 for f in frames)
+    assert frames[-1].startswith("[" + 30 * "#" + "] gateways 2/2  locks 3/3")
+    assert b"2/2 gateways hold it, 3/3 locks proved it" in done.stdout
+
+
 def test_revoke_by_person_takes_all_their_phones(city):
     city.desk("staff", "add", "--person", BO[0], "--phone", "070-174 06 51").ok()
     said = city.desk("revoke", "--json", "--person", BO[0]).ok().json
@@ -552,6 +567,13 @@ def test_serve_gives_each_gateway_a_reader_for_its_own_locks_only(served):
     served.desk("keys", "rotate", "authorize").ok()
     assert set(gw1.keys) != old
     wait_for("readers by the new key", lambda: set(gw1.readers) == {"lock-1", "lock-2"}, 15)
+
+
+def test_a_second_serve_refuses_to_start(served):
+    done = served.desk("serve", timeout=10)
+    assert done.status == 1 and "runs already" in done.err
+    served.serve.kill()
+    served.respawn(served.serve, "on the broker")
 
 
 def test_serve_hears_what_was_said_while_it_was_down(served):
