@@ -301,7 +301,7 @@ static void say_goodbye(struct gateway *gw)
 int gateway_reload(struct gateway *gw, char *error, size_t error_cap)
 {
 	struct config *config = malloc(sizeof(*config));
-	cleanup(freep) struct config *owned = config;
+	cleanup(freep) struct config *owned __attribute__((unused)) = config;
 	const char *fixed;
 	int r;
 
