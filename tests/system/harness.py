@@ -21,6 +21,7 @@ import paho.mqtt.client as mqtt
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.environ.get("LOCKBRIDGE_BUILD") or os.path.join(HERE, "..", "..", "build")
+os.environ["PATH"] += ":/usr/sbin"  # mosquitto's place, and not on a user's PATH
 FAST = {"disconnect": "20:40"}  # the real 1.8 to 2.8 s would only make tests slow
 
 BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
