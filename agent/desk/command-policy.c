@@ -252,9 +252,10 @@ int command_keys_show(struct desk *desk, int argc, char **argv)
 	return DESK_DONE;
 }
 
-static int rotate(const struct desk *desk, enum role role, char error[KEYRING_ERROR_CAP])
+static int rotate(const struct desk *desk, void *user, char error[static KEYRING_ERROR_CAP])
 {
 	cleanup(db_rollbackp) struct db *tx = NULL;
+	enum role role = *(enum role *)user;
 	char detail[64];
 	int r = db_begin(desk->db, &tx);
 
@@ -280,7 +281,7 @@ static void count_dead(const struct desk *desk, enum role role, uint64_t *ret)
 int command_keys_rotate(struct desk *desk, int argc, char **argv)
 {
 	struct spread_options s = {.target.slot = "keys/"};
-	char error[KEYRING_ERROR_CAP] = "", did[160];
+	char did[160];
 	struct policy_args a = {.wait_s = SPREAD_WAIT_S};
 	struct policy unused = {0};
 	enum role role;
@@ -295,10 +296,8 @@ int command_keys_rotate(struct desk *desk, int argc, char **argv)
 	if (!role)
 		return command_usage(desk, "which key: root, policy, revoke or authorize?");
 	count_dead(desk, role, &dead);
-	r = rotate(desk, role, error);
-	if (r < 0)
-		return error[0] ? desk_fail(desk, DESK_REFUSED, "%s", error)
-				: desk_fail_errno(desk, r, "keys rotate");
+	s.prepare = rotate;
+	s.user = &role;
 	snprintf(did, sizeof(did), "New %s key", role_word(role));
 	if (dead)
 		snprintf(did, sizeof(did),

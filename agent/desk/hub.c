@@ -448,6 +448,11 @@ void hub_close(struct hub **hub)
 	hub_free(steal(*hub));
 }
 
+int hub_flush(struct hub *hub)
+{
+	return filing_flush(hub->filing);
+}
+
 struct session *hub_session(struct hub *hub)
 {
 	return hub->session;

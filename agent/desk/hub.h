@@ -44,6 +44,9 @@ void hub_close(struct hub **hub);
 /* Work now, without waiting for the second. */
 void hub_work(struct hub *hub);
 
+/* Commits what is being filed: before a transaction that must be on disk when it returns. */
+int hub_flush(struct hub *hub);
+
 struct session *hub_session(struct hub *hub);
 const struct current *hub_current(const struct hub *hub);
 /* All gateways of the registry, by id. */

@@ -146,7 +146,9 @@ static void prepare(struct spread *s)
 	s->prepared = true;
 	if (!s->options.prepare)
 		return;
-	s->failed = s->options.prepare(s->desk, s->options.user, s->trouble);
+	s->failed = hub_flush(s->hub);
+	if (s->failed == 0)
+		s->failed = s->options.prepare(s->desk, s->options.user, s->trouble);
 	if (s->failed < 0)
 		s->done = true;
 }

@@ -10,8 +10,8 @@
 #define SPREAD_WAIT_S 30
 
 struct spread_options {
-	/* Signs what the act needs, once the survey allows it, or at the end if no broker came.
-	 * NULL: the registry says it all. */
+	/* Does the act, once the survey allows it, or at the end if no broker came; no transaction is
+	 * open. NULL: it is done already, and the registry says it all. */
 	int (*prepare)(const struct desk *desk, void *user, char error[static 256]);
 	void *user;
 	uint64_t wait_s; /* 0: until it is published, nobody is waited for */
