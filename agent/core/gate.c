@@ -170,19 +170,27 @@ static int check_busy(const struct gate_input *in, const struct gate_lock *lock)
 	return at_gateway(in) && lock->busy ? REASON_BUSY : 0;
 }
 
+/* 1 to 4, as far as they hold for a reader too */
+static int check_common(const struct gate_input *in, bool reader, struct gate_output *out)
+{
+	int r;
+
+	*out = (struct gate_output){.token.kind = TOKEN_KINDS};
+	r = check_document(in, reader, out);
+	if (r == 0)
+		r = check_addressee(in, out);
+	if (r == 0)
+		r = check_time(in, &out->token);
+	if (r == 0)
+		r = check_cut_off(in, out);
+	return r;
+}
+
 int gate_decide(const struct gate_input *in, struct gate_output *ret)
 {
 	const struct token *t = &ret->token;
-	int r;
+	int r = check_common(in, false, ret);
 
-	*ret = (struct gate_output){.token.kind = TOKEN_KINDS};
-	r = check_document(in, false, ret);
-	if (r == 0)
-		r = check_addressee(in, ret);
-	if (r == 0)
-		r = check_time(in, t);
-	if (r == 0)
-		r = check_cut_off(in, ret);
 	if (r == 0)
 		r = check_status(in, t);
 	if (r == 0)
@@ -198,16 +206,8 @@ int gate_decide_reader(const struct gate_input *in, const uint8_t *holder_kid,
 		       struct gate_output *ret)
 {
 	const struct token *t = &ret->token;
-	int r;
+	int r = check_common(in, true, ret);
 
-	*ret = (struct gate_output){.token.kind = TOKEN_KINDS};
-	r = check_document(in, true, ret);
-	if (r == 0)
-		r = check_addressee(in, ret);
-	if (r == 0)
-		r = check_time(in, t);
-	if (r == 0)
-		r = check_cut_off(in, ret);
 	if (r != 0)
 		return r;
 	if (!at_gateway(in))
