@@ -207,6 +207,12 @@ class Recorder:
     def publish(self, topic, payload, retain=False, qos=1, properties=None):
         self.client.publish(topic, payload, qos=qos, retain=retain, properties=properties)
 
+    def barrier(self):
+        """Until the broker has worked off what this client said, and told it what was due before."""
+        topic, token = f"barrier/{id(self)}", str(time.monotonic_ns()).encode()
+        self.publish(topic, token)
+        wait_for("the broker's turn", lambda: self.last(topic) == token)
+
     def close(self):
         self.client.loop_stop()
         self.client.disconnect()

@@ -186,6 +186,10 @@ class Gateway:
         for lock in self.locks.values():
             self.tell_lock(lock)
 
+    def flush(self):
+        """Until the broker has what was said so far."""
+        self.client.publish("barrier/" + self.name, b"", 1).wait_for_publish(5)
+
     def tell_lock(self, lock):
         body = {"enforces": "lock", "bolt": lock.bolt, "reachable": True, "seen": int(time.time()),
                 "challenge": lock.challenge.hex(), "current": True, "n": lock.n, "problems": [],
