@@ -279,6 +279,8 @@ void gateway_documents_again(struct gateway *gw)
 	gateway_state_changed(gw, true);
 }
 
+static int drop_reader(const char *slot, struct span document, struct span under, void *user);
+
 /* true: keys were applied, so that others may be tried again. */
 static bool took(struct gateway *gw, int verdict, const struct trust_change *change)
 {
@@ -306,6 +308,9 @@ static bool took(struct gateway *gw, int verdict, const struct trust_change *cha
 	if (verdict != 0)
 		return false;
 	gateway_time_learn(gw, change->kind, change->iat);
+	if (change->kind !=
+	    TOKEN_LIST) /* a changed lock or a dropped key: `state` asks for new ones */
+		(void)store_each_document(gw->store, drop_reader, gw);
 	maybe_healed(gw);
 	gateway_state_changed(gw, true);
 	return change->kind == TOKEN_KEYS;
@@ -391,6 +396,25 @@ static int restore_reader(const char *slot, struct span document, struct span un
 void gateway_documents_readers(struct gateway *gw)
 {
 	(void)store_each_document(gw->store, restore_reader, gw);
+}
+
+static int drop_reader(const char *slot, struct span document, struct span under, void *user)
+{
+	struct gateway *gw = user;
+	struct gate_lock locks[CONFIG_LOCKS];
+	struct gate_input in = {.authorization = document};
+	struct gate_output out = {0};
+	struct gateway_lock *gl;
+
+	if (!starts(slot, "reader/"))
+		return 0;
+	gl = gateway_lock_find(gw, span_str(slot + strlen("reader/")));
+	gateway_gate_input(gw, &in, locks);
+	if (!gl || !gl->reader_exp || gate_decide_reader(&in, gw->reader.kid, &out) == 0)
+		return 0;
+	gl->reader_exp = 0;
+	(void)lock_set_reader(gl->lock, span_of(NULL, 0));
+	return 0;
 }
 
 /* A claim is signed by the root key that it names, a release by the city's root in force. */

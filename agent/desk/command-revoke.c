@@ -7,6 +7,7 @@
 #include "desk/command.h"
 #include "desk/fleet.h"
 #include "desk/issued.h"
+#include "desk/readers.h"
 #include "desk/registry.h"
 #include "desk/show.h"
 #include "desk/spread.h"
@@ -182,6 +183,8 @@ static int change_lock(const struct desk *desk, void *user, char error[static KE
 			 "the policy is full of changed locks: change '*' instead");
 	if (r == 0)
 		r = sign_policy(desk, &policy, now, error);
+	if (r == 0)
+		r = readers_expire(desk->db, lock);
 	if (r == 0)
 		r = desk_log(desk, (struct act){.time = now, .act = "change-lock", .lock = lock});
 	return r < 0 ? r : db_commit(&tx);

@@ -81,3 +81,12 @@ int readers_serve(const struct desk *desk, struct session *session,
 	}
 	return n;
 }
+
+int readers_expire(struct db *db, const char *lock)
+{
+	cleanup(db_end) struct db_query q =
+		db_query(db, "UPDATE reader SET exp = 0, sent = 0 WHERE ?1 IN (lock, '*')");
+
+	db_bind_text(&q, lock);
+	return db_run(&q);
+}

@@ -10,3 +10,5 @@
 /* Sends what this gateway needs now. The number sent, or < 0. */
 int readers_serve(const struct desk *desk, struct session *session,
 		  const struct hub_gateway *gateway, uint64_t now);
+/* The lock ("*": every lock) was changed: what was issued for it reads nothing more, new ones are due. */
+int readers_expire(struct db *db, const char *lock);
