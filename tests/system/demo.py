@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 import time
@@ -261,26 +262,26 @@ class Demo:
     def stay(self):
         w = self.w
         bus = w.env["DBUS_SYSTEM_BUS_ADDRESS"]
+        ctl, desk = (shlex.quote(program(name)) for name in ("lockbridgectl", "lockbridge-desk"))
         print(f"""
 It keeps running until you press Ctrl-C. In another terminal:
   export DBUS_SYSTEM_BUS_ADDRESS={bus} LOCKBRIDGE_DESK_DIR={w.path('desk')}
   mosquitto_sub -p {w.port} -v -t 'lockbridge/#'
-  {program('lockbridgectl')} --gateway gw-17 status        # also: locks, documents, diagnose, events --follow
-  {program('lockbridge-desk')} unlock --person {ANNA['person']} --lock lock-17a
-  {program('lockbridge-desk')} revoke --phone '{ANNA['phone']}'
-  {program('lockbridge-desk')} exposed                     # also: watch, log, who-can-open lock-17a
+  {ctl} --gateway gw-17 status        # also: locks, documents, diagnose, events --follow
+  {desk} unlock --person {ANNA['person']} --lock lock-17a
+  {desk} revoke --phone '{ANNA['phone']}'
+  {desk} exposed                     # also: watch, log, who-can-open lock-17a
 Logs and state: {w.dir}""", flush=True)
-        try:
-            signal.pause()
-        except KeyboardInterrupt:
-            print()
+        signal.signal(signal.SIGINT, lambda *_: print())
+        signal.pause()
 
 
 def main():
     args = argparse.ArgumentParser()
     args.add_argument("--stay", action="store_true")
     stay = args.parse_args().stay
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for ends in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ends, lambda number, _: sys.exit(128 + number))
     with World(LAYOUT) as world:
         demo = Demo(world)
         demo.run()
