@@ -44,7 +44,7 @@ pc    = $(shell pkg-config $(1) $(LIBS))
 warn := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla \
 	-Wformat=2 -Wimplicit-fallthrough -Wwrite-strings -Wno-unused-parameter -Wno-missing-field-initializers
 ours  = -std=gnu17 -O2 -g $(warn) -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE \
-	-ffile-prefix-map=$(CURDIR)=. -D_GNU_SOURCE -Iagent -Itests -DLOCKBRIDGE_VERSION='"$(VERSION)"' \
+	'-ffile-prefix-map=$(CURDIR)=.' -D_GNU_SOURCE -Iagent -Itests -DLOCKBRIDGE_VERSION='"$(VERSION)"' \
 	-DLOCKBRIDGE_BUILD_TIME=$(or $(SOURCE_DATE_EPOCH),1735689600)
 ifneq ($(SAN),)
 ours += -U_FORTIFY_SOURCE -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined
@@ -108,20 +108,20 @@ $(B)/unit/%: $(B)/tests/unit/%.o $(B)/desk.a $(B)/sim.a $(B)/agent.a
 .PHONY: unit system
 # Tests wait more than they work: four at a time on two cores.
 unit: $(unitbin) $(addprefix $(B)/,$(sims))
-	@printf '%s\n' $(unitbin) | LOCKBRIDGE_BUILD=$(abspath $(B)) ASAN_OPTIONS=allow_user_segv_handler=0 \
+	@printf '%s\n' $(unitbin) | LOCKBRIDGE_BUILD='$(abspath $(B))' ASAN_OPTIONS=allow_user_segv_handler=0 \
 		xargs -P 4 -I{} sh -c '{} >{}.log 2>&1 \
 		&& sed -n "s|^.*PASSED *] *\([0-9]* test.*\)|$$(basename {}): \1|p" {}.log \
 		|| { cat {}.log; echo "FAILED: {}"; exit 1; }'
 	@cat $(addsuffix .log,$(unitbin)) | awk '/PASSED/ { n += $$4 } END { print n " passed, 0 failed" }'
 system: all
-	@LOCKBRIDGE_BUILD=$(abspath $(B)) $(PYTHON) -B -m pytest -q -p no:cacheprovider --basetemp=$(B)/pytest -n 4 --dist loadscope tests/system $(PYTEST)
+	@LOCKBRIDGE_BUILD='$(abspath $(B))' $(PYTHON) -B -m pytest -q -p no:cacheprovider --basetemp=$(B)/pytest -n 4 --dist loadscope tests/system $(PYTEST)
 check: all
 	sh tests/layers.sh
 	$(MAKE) --no-print-directory unit
 	$(MAKE) --no-print-directory system
 
 demo: all
-	@LOCKBRIDGE_BUILD=$(abspath $(B)) $(PYTHON) -B tests/system/demo.py $(if $(STAY),--stay)
+	@LOCKBRIDGE_BUILD='$(abspath $(B))' $(PYTHON) -B tests/system/demo.py $(if $(STAY),--stay)
 
 # --- lint: each tool's whole output is the report; none may have anything to say -------------------
 .PHONY: lint-format lint-tidy lint-cppcheck lint-analyze
