@@ -113,29 +113,25 @@ void lock_radio_up(struct lock *l)
 
 /* --- adverts ------------------------------------------------------------------------------------ */
 
-static void judge_advert(struct lock *l, const uint8_t seen[static 6], uint64_t now)
+/* What it holds is as we know it, and its random bytes are as before: there is nothing to fetch. Bytes
+ * that are new right after our own visit are no exception: a phone may have been there meanwhile. */
+static void judge_advert(struct lock *l, const uint8_t seen[static 6])
 {
-	bool same = l->has_advert && memcmp(l->advert, seen, 6) == 0;
+	bool same = l->has_advert && memcmp(l->advert, seen, 2) == 0;
 	uint8_t applied[4];
 
 	applied_hash(l->holds.applied, l->holds.napplied, applied);
-	if (l->settling) {
-		l->settling = false;
-		/* Nobody else can have been there between our letting go and its first advert. */
-		if (!same && now - l->settle_at <= LOCK_SETTLE_MS &&
-		    memcmp(seen + 2, applied, 4) == 0) {
-			memcpy(l->advert, seen, 6);
-			l->has_advert = same = true;
-			l->ops->keep(l->user);
-		}
-	}
-	if (same) {
+	same &= memcmp(seen + 2, applied, 4) == 0 || memcmp(seen + 2, l->advert + 2, 4) == 0;
+	if (same)
 		l->doubt = l->hint;
+	else
+		l->hint = l->doubt = true;
+	if (l->has_advert && memcmp(l->advert, seen, 6) == 0)
 		return;
-	}
-	l->hint = l->doubt = true;
 	memcpy(l->advert, seen, 6);
 	l->has_advert = true;
+	if (same)
+		l->ops->keep(l->user);
 }
 
 void lock_advert(struct lock *l, const struct advert *advert, int rssi)
@@ -152,7 +148,7 @@ void lock_advert(struct lock *l, const struct advert *advert, int rssi)
 	if (l->time)
 		l->seen = l->time;
 	if (l->link == LINK_NONE)
-		judge_advert(l, seen, now);
+		judge_advert(l, seen);
 	if (l->has_rssi && abs(l->rssi - l->rssi_shown) >= 10 &&
 	    (!l->shown_at || now - l->shown_at >= 60000)) {
 		l->rssi_shown = l->rssi;

@@ -28,7 +28,6 @@
 #define LOCK_FRESH_MS	    12000u  /* a command starts on a link that is not older */
 #define LOCK_HEARD_MS	    60000u  /* no visit to a lock not heard for so long */
 #define LOCK_SILENT_MS	    90000u  /* then it counts as unreachable */
-#define LOCK_SETTLE_MS	    5000u   /* the first advert after our own visit shows our own doing */
 #define LOCK_HURRY_MS	    1500u   /* a try to connect that an urgent one does not wait for */
 #define LOCK_GAP_MIN_MS	    2000u
 #define LOCK_GAP_MAX_MS	    300000u
@@ -104,9 +103,9 @@ struct lock {
 	char details[TROUBLES][64]; /* by bit number */
 
 	/* adverts */
-	bool has_advert, settling, hint, reachable, heard;
+	bool has_advert, hint, reachable, heard;
 	uint8_t advert[6];
-	uint64_t heard_at, settle_at, shown_at;
+	uint64_t heard_at, shown_at;
 	int rssi, rssi_shown;
 	bool has_rssi;
 

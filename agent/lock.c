@@ -145,8 +145,6 @@ static void visit_ended(struct lock *l, enum lock_end end, uint64_t now)
 			l->hint_gap *= 2; /* an advert that cries wolf */
 		l->hint = false;
 		l->visit_at = now + (l->learned ? 0 : l->hint_gap);
-		l->settling = true;
-		l->settle_at = now;
 		return;
 	}
 	if (end == LOCK_PREEMPTED || end == LOCK_CLOSED) {

@@ -95,6 +95,15 @@ static void keep(struct firmware *fw, uint64_t n, struct span receipt)
 	slot->n = n;
 	slot->len = (uint16_t)receipt.len;
 	memcpy(slot->bytes, receipt.data, receipt.len);
+}
+
+/* The advert asks a gateway to come, unless one is here and was just given this receipt. */
+static void call_gateway(struct firmware *fw, const struct answer *a)
+{
+	bool from_gateway = a->cti.len && a->via != VIA_DOOR;
+
+	if (fw->connected && from_gateway)
+		return;
 	crypto_random(fw->random, sizeof(fw->random));
 }
 
@@ -150,8 +159,10 @@ void answer_receipt(struct firmware *fw, const struct answer *a)
 		answer_document(fw, span_of(bytes, (size_t)r));
 	else
 		answer_code(fw, FRAME_TRY_LATER);
-	if (a->n)
-		fw->ops->advert(fw->user);
+	if (!a->n)
+		return;
+	call_gateway(fw, a);
+	fw->ops->advert(fw->user);
 }
 
 void answer_code(struct firmware *fw, unsigned code)

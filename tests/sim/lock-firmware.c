@@ -61,6 +61,7 @@ static void retry(struct firmware *fw)
 		learn(fw, &change);
 		a.n = ++fw->memory.n;
 		answer_make(fw, &a, bytes);
+		crypto_random(fw->random, sizeof(fw->random));
 	}
 }
 

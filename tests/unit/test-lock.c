@@ -40,6 +40,27 @@ static void after_a_command_the_link_is_kept_for_the_next(void **state)
 	assert_false(a->up);
 }
 
+static void an_opening_right_after_our_visit_is_fetched(void **state)
+{
+	struct air *a = *state;
+
+	air_settle(a);
+	air_unlock(a);
+	air_turn(a);
+	air_wait(a, 3000);
+	assert_false(a->up);
+	assert_int_equal(a->connects, 1);
+	air_advert(a, 1);
+	air_wait(a, 60000);
+	assert_int_equal(a->connects, 1); /* our own doing is no news */
+	air_advert(a, 2); /* the first after the next visit, too: somebody was there */
+	air_wait(a, 3000);
+	assert_int_equal(a->connects, 2);
+	air_advert(a, 3);
+	air_wait(a, 60000);
+	assert_int_equal(a->connects, 3);
+}
+
 static void a_day_without_changes_needs_no_connection(void **state)
 {
 	struct air *a = *state;
@@ -373,6 +394,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		one(first_contact_reads_info_and_brings_all_documents),
 		one(after_a_command_the_link_is_kept_for_the_next),
+		one(an_opening_right_after_our_visit_is_fetched),
 		one(a_day_without_changes_needs_no_connection),
 		one(a_warm_unlock_is_one_connection_and_few_operations),
 		one(nothing_is_sent_before_the_commit),
