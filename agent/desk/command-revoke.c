@@ -94,7 +94,7 @@ static int set_all(const struct desk *desk, const char *act, const struct phone 
 static int set_status(struct desk *desk, int argc, char **argv, const char *act, const char *done,
 		      enum status status)
 {
-	struct spread_options s = {.target.bad = status != STATUS_VALID};
+	struct spread_options s = {.target = {.bad = status != STATUS_VALID, .status = status}};
 	struct phone phones[STAFF_PHONES_MAX] = {0};
 	json_t *labels = json_array();
 	struct wait_args a;

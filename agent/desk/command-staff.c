@@ -298,7 +298,8 @@ static int remove_one(const struct desk *desk, const struct phone *phone)
 
 int command_staff_remove(struct desk *desk, int argc, char **argv)
 {
-	struct spread_options s = {.target = {.nindexes = 1, .bad = true}};
+	struct spread_options s = {
+		.target = {.nindexes = 1, .bad = true, .status = STATUS_REVOKED}};
 	struct staff_args a;
 	struct phone phone;
 	char did[64];

@@ -45,9 +45,12 @@ static int list_says(const struct document *d, const struct confirm_target *t)
 	r = document_entries(d, list);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < t->nindexes; i++)
-		if ((status_list_get(list, t->indexes[i]) != 0) != t->bad)
+	for (size_t i = 0; i < t->nindexes; i++) {
+		unsigned status = status_list_get(list, t->indexes[i]);
+
+		if ((status != 0) != t->bad || (t->status && status != t->status))
 			return 0;
+	}
 	return 1;
 }
 

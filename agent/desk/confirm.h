@@ -15,10 +15,12 @@
 struct confirm_target {
 	char slot[SLOT_CAP]; /* "policy", "list/<name>"; "keys/...": any of the chain */
 	uint64_t iat;	     /* at least; lists with indexes: not asked */
-	/* a list in which each of these is refused, or (bad false) is not */
+	/* a list in which each of these is refused, or (bad false) is not; with a status: by that one,
+	 * so that a suspension does not pass for the revocation that was asked for */
 	uint64_t indexes[CONFIRM_INDEXES_MAX];
 	size_t nindexes;
 	bool bad;
+	unsigned status; /* 0: any that refuses */
 };
 
 struct confirm;

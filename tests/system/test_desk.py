@@ -588,6 +588,15 @@ def test_serve_hears_what_was_said_while_it_was_down(served):
              == [(1,)])
 
 
+def test_a_suspension_is_no_proof_of_a_revocation(city):
+    """Nobody takes the new list: that the old one refuses the phone as well does not count."""
+    city.desk("suspend", "--phone", BO[1]).ok()
+    for gw in city.paper.values():
+        gw.deaf = True
+    done = city.desk("revoke", "--json", "--phone", BO[1], "--wait", "2")
+    assert done.status == 4 and done.json["gateways"]["confirmed"] == 0, done.out
+
+
 def test_serve_survives_kill_and_works_beside_commands(served):
     wait_for("published", lambda: set(served.paper["gw-1"].held) == {"keys", "policy", "phones"})
     for i in range(4):
