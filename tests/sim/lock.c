@@ -120,7 +120,7 @@ static int start_lock(struct sim *sim, size_t i, struct firmware_options *firmwa
 	char key[BASE64_CAP(PUBLIC_LEN)];
 	int r;
 
-	snprintf(sim->locks[i].dir, sizeof(sim->locks[i].dir), "%.300s/%s", state,
+	snprintf(sim->locks[i].dir, sizeof(sim->locks[i].dir), "%.300s/%.32s", state,
 		 sim->locks[i].id);
 	firmware->id = sim->locks[i].id;
 	firmware->dir = sim->locks[i].dir;
