@@ -347,9 +347,10 @@ char *firmware_report(const struct firmware *fw)
 		json_object_set_new(held, applied[i].name,
 				    json_integer((json_int_t)applied[i].iat));
 	report = json_pack(
-		"{s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:i, s:I, s:I, s:b, s:b, s:o, s:o}", "id",
-		fw->id, "bolt", bolt_word(fw->memory.bolt), "physical", bolt_word(fw->physical),
-		"owned", fw->memory.owned, "n", (json_int_t)fw->memory.n, "boot",
+		"{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:i, s:I, s:I, s:b, s:b, s:o, s:o}",
+		"id", fw->id, "bolt", bolt_word(fw->memory.bolt), "physical",
+		bolt_word(fw->physical), "door", fw->door_open ? "open" : "closed", "owned",
+		fw->memory.owned, "n", (json_int_t)fw->memory.n, "boot",
 		(json_int_t)fw->memory.boot, "now",
 		(json_int_t)reckoning_reckoned(&fw->reckoning, firmware_boottime()), "refusals",
 		(json_int_t)fw->refusals, "battery", fw->memory.battery, "connections",

@@ -229,3 +229,14 @@ def test_a_document_held_is_sent_on_request(box):
     event = wait_for("a copy", lambda: box.recorder.events("gw-1", "document.copy"))[-1]
     copy = unbase64url(event["copy"])
     assert wire.verify(copy, box.city.revoke.public)[wire.SUB] == box.city.uri
+
+
+def test_health_is_published_with_counters():
+    with Box() as b:
+        make = b.gateway_config
+        b.gateway_config = lambda gw, **k: make(gw, more="health_s = 1;\nbackoff_min_ms = 100;\n", **k)
+        b.start()
+        payload = wait_for("health", lambda: b.recorder.last("lockbridge/gw/gw-1/health"))
+        health = json.loads(payload)
+        assert health["memory_kb"] > 1000 and health["disk_free_kb"] > 0 and health["cpu_ms"] > 0
+        assert {"loop-gap-max-us", "adverts", "broker-connects"} <= set(health["counters"])

@@ -27,6 +27,8 @@ def test_nothing_is_said_of_a_hand(box):
     before, since = box.lock_report("lock-1"), time.monotonic()
     for hand in ("unlock", "lock", "unlock"):
         box.lock_control(f"lock-1 hand {hand}")
+    box.lock_control("lock-1 door open")
+    assert box.lock_report("lock-1")["door"] == "open"
     adverts = box.stats("lock-1")["adverts"]
     wait_for("ten more adverts were heard", lambda: box.stats("lock-1")["adverts"] >= adverts + 10)
     after = box.lock_report("lock-1")
