@@ -339,17 +339,26 @@ static void refuse(struct gateway *gw, enum token_kind kind, const struct token 
 	tell(gw, reason, &change);
 }
 
-static void reader_document(struct gateway *gw, struct span payload)
+/* A reader's authorization for this gateway's own key, judged as of now. */
+static int judge_reader(struct gateway *gw, struct span document, struct gate_output *ret)
 {
 	struct gate_lock locks[CONFIG_LOCKS];
-	struct gate_input in = {.authorization = payload};
-	struct gate_output out = {0};
-	struct gateway_lock *gl;
-	char slot[SLOT_MAX];
+	struct gate_input in = {.authorization = document};
 	int r;
 
 	gateway_gate_input(gw, &in, locks);
-	r = gate_decide_reader(&in, gw->reader.kid, &out);
+	r = gate_decide_reader(&in, gw->reader.kid, ret);
+	ret->lock = NULL; /* it pointed into locks */
+	return r;
+}
+
+static void reader_document(struct gateway *gw, struct span payload)
+{
+	struct gate_output out = {0};
+	struct gateway_lock *gl;
+	char slot[SLOT_MAX];
+	int r = judge_reader(gw, payload, &out);
+
 	if (r != 0) {
 		refuse(gw, TOKEN_AUTHORIZATION, &out.token, r < 0 ? REASON_LOCK_ERROR : r);
 		return;
@@ -374,15 +383,12 @@ static void reader_document(struct gateway *gw, struct span payload)
 static int restore_reader(const char *slot, struct span document, struct span under, void *user)
 {
 	struct gateway *gw = user;
-	struct gate_lock locks[CONFIG_LOCKS];
-	struct gate_input in = {.authorization = document};
 	struct gate_output out = {0};
 	struct gateway_lock *gl;
 
 	if (!starts(slot, "reader/"))
 		return 0;
-	gateway_gate_input(gw, &in, locks);
-	if (gate_decide_reader(&in, gw->reader.kid, &out) != 0)
+	if (judge_reader(gw, document, &out) != 0)
 		return 0; /* out of time: the city sends a new one when `state` lacks it */
 	gl = gateway_lock_find(gw, out.token.aud);
 	if (!gl || gl->reader_exp)
@@ -401,16 +407,13 @@ void gateway_documents_readers(struct gateway *gw)
 static int drop_reader(const char *slot, struct span document, struct span under, void *user)
 {
 	struct gateway *gw = user;
-	struct gate_lock locks[CONFIG_LOCKS];
-	struct gate_input in = {.authorization = document};
 	struct gate_output out = {0};
 	struct gateway_lock *gl;
 
 	if (!starts(slot, "reader/"))
 		return 0;
 	gl = gateway_lock_find(gw, span_str(slot + strlen("reader/")));
-	gateway_gate_input(gw, &in, locks);
-	if (!gl || !gl->reader_exp || gate_decide_reader(&in, gw->reader.kid, &out) == 0)
+	if (!gl || !gl->reader_exp || judge_reader(gw, document, &out) == 0)
 		return 0;
 	gl->reader_exp = 0;
 	(void)lock_set_reader(gl->lock, span_of(NULL, 0));
