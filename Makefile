@@ -28,6 +28,7 @@ define need
 endef
 deps-check := build/.deps-check
 deps-lint  := build/.deps-lint
+deps-guest := build/.deps-guest
 
 .PHONY: deps all check lint sanitize fuzz demo clean help install bench
 deps: $(deps-check)
@@ -35,10 +36,12 @@ $(deps-check): debian/control
 	$(call need,)
 $(deps-lint): debian/control
 	$(call need,-P pkg.lockbridge.lint)
+$(deps-guest): debian/control
+	$(call need,-P pkg.lockbridge.guest)
 
 # Everything that compiles comes after the dependencies: the flags below are asked of pkg-config when
 # a recipe runs, not when the file is read, so that a fresh machine works in one call.
-LIBS := libmosquitto dbus-1 libsystemd sqlite3 libsodium zlib jansson libconfig
+LIBS := libmosquitto dbus-1 libsystemd sqlite3 libsodium libcrypto zlib jansson libconfig
 pc    = $(shell pkg-config $(1) $(LIBS))
 
 warn := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla \
@@ -173,6 +176,10 @@ $(B)/bench/%: $(B)/tests/bench/%.o $(B)/desk.a $(B)/agent.a
 	$(call link)
 bench: $(benches)
 	@for b in $(benches); do echo "--- $${b##*/}"; $$b; done
+
+# --- installing, and packages ------------------------------------------------------------------------
+
+# --- a Debian of its own: tests/guest makes the root, systemd-nspawn or qemu boots it ----------------
 
 help:
 	@echo 'make          build lockbridged, lockbridgectl, lockbridge-desk and the simulators'
