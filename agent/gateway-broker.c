@@ -85,12 +85,14 @@ static void on_message(const struct mqtt_message *message, void *user)
 	case TOPIC_REPLAY:
 		gateway_replay(gw, message->payload);
 		return;
+	case TOPIC_CERTIFICATE:
 	case TOPIC_OTHER:
 	case TOPIC_PRESENCE:
 	case TOPIC_STATE:
 	case TOPIC_HEALTH:
 	case TOPIC_LOCK:
 	case TOPIC_EVENT:
+	case TOPIC_REQUEST:
 		return;
 	}
 }

@@ -158,6 +158,35 @@ static void get_clock(struct json_in *in, struct message_state *ret)
 	in->failed = in->failed || clock.failed;
 }
 
+static void put_certificate(struct json_out *out, const struct message_certificate *certificate)
+{
+	struct json_out object;
+
+	if (!certificate->serial[0])
+		return;
+	object = json_out_begin();
+	put_text(&object, "serial", certificate->serial);
+	put_uint(&object, "not_after", certificate->not_after);
+	put_int(&object, "days", certificate->days);
+	put_object(out, "certificate", &object);
+}
+
+static void get_certificate(struct json_in *in, struct message_certificate *ret)
+{
+	struct json_in object;
+	size_t len;
+
+	if (!has(in, "certificate"))
+		return;
+	object = get_object(in, "certificate");
+	get_text(&object, "serial", ret->serial, sizeof(ret->serial));
+	len = strlen(ret->serial);
+	ret->not_after = get_uint(&object, "not_after");
+	ret->days = get_int(&object, "days");
+	in->failed = in->failed || object.failed || !len ||
+		     strspn(ret->serial, "0123456789abcdef") != len;
+}
+
 char *message_state_encode(const struct message_state *state)
 {
 	cleanup(json_outp) struct json_out out = json_out_begin();
@@ -180,6 +209,7 @@ char *message_state_encode(const struct message_state *state)
 	put_object(&out, "radio", &radio);
 	put_json(&out, "locks", ids(state->locks, state->nlocks));
 	put_json(&out, "readers", ids(state->readers, state->nreaders));
+	put_certificate(&out, &state->certificate);
 	put_problems(&out, &state->problems);
 	return json_out_end(&out);
 }
@@ -210,6 +240,7 @@ int message_state_parse(struct span text, struct message_state *ret)
 	ret->recoveries = get_uint(&radio, "recoveries");
 	get_ids(&in, "locks", ret->locks, &ret->nlocks);
 	get_ids(&in, "readers", ret->readers, &ret->nreaders);
+	get_certificate(&in, &ret->certificate);
 	get_problems(&in, &ret->problems);
 	return in.failed || radio.failed ? -EINVAL : 0;
 }

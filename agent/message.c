@@ -10,9 +10,16 @@ static const struct {
 	const char *word;
 	enum topic_kind kind;
 } gateway_topics[] = {
-	{"document", TOPIC_DOCUMENT}, {"authorize", TOPIC_AUTHORIZE}, {"replay", TOPIC_REPLAY},
-	{"presence", TOPIC_PRESENCE}, {"state", TOPIC_STATE},	      {"health", TOPIC_HEALTH},
-	{"lock", TOPIC_LOCK},	      {"event", TOPIC_EVENT},
+	{"document", TOPIC_DOCUMENT},
+	{"authorize", TOPIC_AUTHORIZE},
+	{"replay", TOPIC_REPLAY},
+	{"presence", TOPIC_PRESENCE},
+	{"state", TOPIC_STATE},
+	{"health", TOPIC_HEALTH},
+	{"lock", TOPIC_LOCK},
+	{"event", TOPIC_EVENT},
+	{"certificate", TOPIC_CERTIFICATE},
+	{"request", TOPIC_REQUEST},
 };
 
 /* The next segment of a topic, and what is behind it (data NULL: it was the last). */
@@ -124,10 +131,12 @@ void topic_encode(const char *root, const struct topic *topic, char ret[static T
 	case TOPIC_DOCUMENT:
 	case TOPIC_AUTHORIZE:
 	case TOPIC_REPLAY:
+	case TOPIC_CERTIFICATE:
 	case TOPIC_PRESENCE:
 	case TOPIC_STATE:
 	case TOPIC_HEALTH:
 	case TOPIC_EVENT:
+	case TOPIC_REQUEST:
 		break;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(gateway_topics); i++) {

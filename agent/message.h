@@ -33,11 +33,13 @@ enum topic_kind {
 	TOPIC_DOCUMENT,	 /* gw/<gw>/document, and so on */
 	TOPIC_AUTHORIZE,
 	TOPIC_REPLAY,
-	TOPIC_PRESENCE,
+	TOPIC_CERTIFICATE, /* PEM: the gateway's next client certificate */
+	TOPIC_PRESENCE,	   /* from here on the gateway speaks */
 	TOPIC_STATE,
 	TOPIC_HEALTH,
 	TOPIC_LOCK, /* name: lock */
 	TOPIC_EVENT,
+	TOPIC_REQUEST, /* PEM: PKCS#10 by the gateway's own key */
 };
 
 struct topic {
@@ -69,6 +71,15 @@ struct message_document {  /* one document that a gateway holds */
 	uint64_t exp, changed; /* changed: lists only */
 };
 
+#define SERIAL_HEX 41 /* of a certificate: up to 20 bytes in hex, and NUL */
+
+/* The client certificate that the gateway shows to the broker. */
+struct message_certificate {
+	char serial[SERIAL_HEX]; /* "": none, or none that can be read */
+	uint64_t not_after;
+	int64_t days; /* whole days left by the gateway's clock; below 0: expired */
+};
+
 struct message_state {
 	char version[32];
 	uint64_t time;
@@ -91,6 +102,7 @@ struct message_state {
 						    about to expire */
 	size_t nreaders;
 	uint64_t outbox; /* events waiting for their PUBACK */
+	struct message_certificate certificate;
 	struct problems problems;
 };
 

@@ -42,6 +42,9 @@ static inline struct message_state full_state(void)
 		.nreaders = 1,
 		.readers = {"lock-0"},
 		.outbox = 7,
+		.certificate = {.serial = "0123456789abcdef0123456789abcdef01234567",
+				.not_after = 1700000000,
+				.days = -1158},
 	};
 	static const char *const names[] = {"keys", "policy", "staff", "a", "b", "c"};
 

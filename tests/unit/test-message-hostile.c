@@ -143,6 +143,12 @@ static const struct {
 	{0, "\"hci0\"", "\"\\u001b[31m\""},
 	{0, "\"keys\"", "\"Keys\""},
 	{0, "{\"adapter\"", "[{\"adapter\""},
+	{0, "\"serial\":\"0", "\"serial\":\"A"},
+	{0, "\"serial\":\"0", "\"serial\":\"00"}, /* 41 digits */
+	{0, "0123456789abcdef0123456789abcdef01234567", ""},
+	{0, "\"not_after\":1", "\"not_after\":-1"},
+	{0, "\"days\":-1158", "\"days\":1.5"},
+	{0, "\"certificate\":{", "\"certificate\":[],\"x\":{"},
 	{1, "\"battery\":0", "\"battery\":101"},
 	{1, "\"rssi\":0", "\"rssi\":-129"},
 	{1, "\"rssi\":0", "\"rssi\":128"},

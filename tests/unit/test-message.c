@@ -21,6 +21,8 @@ static const struct {
 	{"r/gw/gw-1/state", {TOPIC_STATE, "gw-1", ""}},
 	{"r/gw/gw-1/health", {TOPIC_HEALTH, "gw-1", ""}},
 	{"r/gw/gw-1/event", {TOPIC_EVENT, "gw-1", ""}},
+	{"r/gw/gw-1/certificate", {TOPIC_CERTIFICATE, "gw-1", ""}},
+	{"r/gw/gw-1/request", {TOPIC_REQUEST, "gw-1", ""}},
 	{"r/gw/gw-1/lock/12345678901234567890123456789012",
 	 {TOPIC_LOCK, "gw-1", "12345678901234567890123456789012"}},
 };
@@ -83,6 +85,8 @@ static void a_foreign_topic_is_other(void **state)
 		"r/gw/gw-1/status",
 		"r/gw/gw-1/state/",
 		"r/gw/gw-1/state/x",
+		"r/gw/gw-1/request/x",
+		"r/gw/gw-1/certificates",
 		"r/gw/gw-1/lock",
 		"r/gw/gw-1/lock/",
 		"r/gw/gw-1/lock/L",
@@ -136,6 +140,10 @@ static void a_state_goes_there_and_back(void **state)
 		assert_memory_equal(back.reader, all[i].reader, PUBLIC_LEN);
 		assert_int_equal(back.documents[5].list, all[i].documents[5].list);
 		assert_int_equal(back.documents[5].changed, all[i].documents[5].changed);
+		assert_string_equal(back.certificate.serial, all[i].certificate.serial);
+		assert_int_equal(back.certificate.not_after, all[i].certificate.not_after);
+		assert_int_equal(back.certificate.days, all[i].certificate.days);
+		assert_int_equal(!!strstr(text, "\"certificate\""), !!all[i].certificate.serial[0]);
 	}
 }
 

@@ -282,7 +282,7 @@ static void every_topic_is_in_the_table(void **state)
 				    topic.kind >= TOPIC_PRESENCE ? "gateway" : "city");
 		kinds |= 1u << topic.kind;
 	}
-	assert_int_equal(kinds, (1u << (TOPIC_EVENT + 1)) - 2);
+	assert_int_equal(kinds, (1u << (TOPIC_REQUEST + 1)) - 2);
 }
 
 static void the_service_and_its_characteristics_are_in_the_document(void **state)
