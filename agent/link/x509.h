@@ -18,10 +18,10 @@
 #define X509_SERIAL_CAP (2 * 20 + 1)
 
 struct x509_facts {
-	char name[65];		     /* common name of the subject; printable ASCII, else -EINVAL */
-	uint8_t key[SHA256_LEN];     /* SHA-256 of the SubjectPublicKeyInfo */
+	char name[65];		 /* common name of the subject; printable ASCII, else -EINVAL */
+	uint8_t key[SHA256_LEN]; /* SHA-256 of the SubjectPublicKeyInfo */
 	uint64_t not_before, not_after; /* 0 in a request */
-	char serial[X509_SERIAL_CAP];   /* lower-case hex; "" in a request */
+	char serial[X509_SERIAL_CAP];	/* lower-case hex; "" in a request */
 	bool authority;			/* basicConstraints CA */
 };
 
@@ -51,7 +51,8 @@ enum x509_use { X509_CLIENT, X509_SERVER };
 struct x509_authority {
 	struct span key, certificate;
 };
-/* host: subjectAltName of a server (a name or an IP address); NULL for a client. */
+/* host: subjectAltName of a server (names and IP addresses, separated by commas); NULL for a
+ * client. Name and key come from the request, and nothing else that it may ask for. */
 int x509_issue(const struct x509_authority *by, struct span request, enum x509_use use,
 	       const char *host, const struct x509_term *term, char **ret);
 
