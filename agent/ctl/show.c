@@ -107,6 +107,20 @@ static void show_broker(const json_t *broker)
 		printf("Broker      not connected: %s\n", text(broker, "last_error"));
 }
 
+static void show_certificate(const json_t *certificate)
+{
+	long long days = number(certificate, "days");
+	char at[32];
+
+	if (!certificate)
+		return;
+	printf("Certificate valid until %s", when(number(certificate, "not_after"), at));
+	if (days < 0)
+		printf(", expired\n");
+	else
+		printf(", %lld day%s left\n", days, days == 1 ? "" : "s");
+}
+
 void show_status(const json_t *status)
 {
 	const json_t *state = json_object_get(status, "state");
@@ -120,6 +134,7 @@ void show_status(const json_t *status)
 	printf("Gateway     %s, version %s, running for %lld min\n", text(status, "gateway"),
 	       text(state, "version"), number(health, "uptime") / 60);
 	show_broker(json_object_get(status, "broker"));
+	show_certificate(json_object_get(state, "certificate"));
 	printf("Radio       %s %s\n", text(radio, "adapter"),
 	       yes(radio, "up") ? "is up" : "is down");
 	printf("Clock       %s%s\n", when(number(clock, "now"), at),
