@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Small files. See file.h. */
-#include "desk/file.h"
+#include "link/file.h"
 
 #include <errno.h>
 #include <fcntl.h>

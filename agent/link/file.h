@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* Small files, written so that a crash leaves the old one or the new one. */
+#include <sys/types.h>
+
+#include "core/span.h"
+
+/* Through a temporary file in the same folder, synced, then renamed; the folder synced. */
+int file_write(const char *path, struct span bytes, mode_t mode);
+/* The whole file; -EFBIG if it is longer than cap. */
+int file_read(const char *path, void *ret, size_t cap, size_t *ret_len);
+/* rename, and the folder synced. */
+int file_rename(const char *from, const char *to);
