@@ -2,11 +2,13 @@
 #pragma once
 /*
  * lockbridgectl: for the person at the box. Asks the agent over D-Bus and shows its answers as
- * tables, or as the JSON they came in.
+ * tables, or as the JSON they came in; and what must be done without the agent: enrolment, files.
  */
+#include <getopt.h>
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 enum ctl_exit {
 	CTL_FINE = 0,
@@ -20,6 +22,33 @@ struct ctl {
 	bool json, follow;
 	long limit; /* of events */
 };
+
+/* main.c: the options that each command takes, before its word and behind it; for the tables of
+ * commands with options of their own. Their own values are above CTL_OWN. */
+#define CTL_OWN 256
+#define CTL_OPTIONS                                                                                \
+	{"json", no_argument, NULL, 'j'}, {"follow", no_argument, NULL, 'f'},                      \
+		{"bus", required_argument, NULL, 'b'}, {"gateway", required_argument, NULL, 'g'},  \
+		{"limit", required_argument, NULL, 'n'}, {"version", no_argument, NULL, 'v'},      \
+	{                                                                                          \
+		"help", no_argument, NULL, 'h'                                                     \
+	}
+#define CTL_OPTIONS_SHORT "jfn:h"
+/* -1: taken; else the program ends with this status. */
+int ctl_option(struct ctl *ctl, int option, const char *value);
+int ctl_usage(FILE *to, int code);
+
+/* ask.c: one question to the agent. argument: of Test. */
+struct ctl_question {
+	const char *method;
+	void (*show)(const json_t *value);	     /* NULL: only whether it went well */
+	enum ctl_exit (*judge)(const json_t *value); /* NULL: always fine */
+};
+enum ctl_exit ctl_ask(const struct ctl *ctl, const struct ctl_question *question,
+		      const char *argument);
+
+/* Commands with a file of their own; argv[0] is the command's word, and getopt begins anew. */
+int ctl_check_config(struct ctl *ctl, int argc, char **argv);
 
 /* show.c: a value as the agent gave it, for a person. */
 void show_status(const json_t *status);

@@ -13,9 +13,11 @@
 
 struct config_broker {
 	char host[256];
-	int port;				  /* never 0: 8883 with ca, 1883 without */
-	char ca[256], certificate[256], key[256]; /* paths; ca "": no TLS */
-	char username[65], password_file[256];	  /* "": none */
+	int port; /* never 0: 8883 with ca, 1883 without */
+	/* Paths; ca "": no TLS. key and password_file may be a NAME without a slash, a credential of
+	 * the service: config_load makes a path of it, config_parse leaves it. */
+	char ca[256], certificate[256], key[256];
+	char username[65], password_file[256]; /* "": none */
 };
 
 struct config_lock {
@@ -54,3 +56,22 @@ int config_load(const char *path, struct config *ret, char *error, size_t error_
 /* The text alone: touches no file, root_key stays zero. name stands for the file in errors. */
 int config_parse(const char *name, struct span text, struct config *ret, char *error,
 		 size_t error_cap);
+
+/* The path of a credential of the service: in $CREDENTIALS_DIRECTORY; where that is not set (a check
+ * by hand), beside the configuration file. 0 or -ENAMETOOLONG. */
+int config_credential(const char *config_path, const char *name, char ret[static 256]);
+
+/* --- writing; libconfig's syntax, by scanners of our own, so that remarks and order stay --- */
+
+/* A whole lockbridge.conf with short remarks for whoever opens it; what is as it would be without a
+ * setting is left out, and so is root_key. config_parse gives the same back. malloc'd, NULL: out of
+ * memory. */
+char *config_encode(const struct config *config);
+/* text with the lock added behind the others, or without the lock, and nothing else changed. The result
+ * has been parsed, and holds what was meant. 0; -EEXIST (id or key is there already), -ENOENT (no
+ * such lock), -EINVAL (text is refused, or written in a way that only a person can change) or
+ * -ENOMEM, with words as in config_parse. ret: malloc'd. */
+int config_add_lock(const char *name, struct span text, const struct config_lock *lock, char **ret,
+		    char *error, size_t error_cap);
+int config_remove_lock(const char *name, struct span text, const char *lock, char **ret,
+		       char *error, size_t error_cap);
