@@ -457,3 +457,9 @@ class World:
             self.keep = True
             print("kept:", self.dir)
         self.close()
+
+
+if os.environ.get("LOCKBRIDGE_AIR") == "bluez":  # in the guest, tests/vm: the real air
+    import vmworld
+
+    World = vmworld.over_bluetoothd(World, program, wait_for, Process, Control, Failure)

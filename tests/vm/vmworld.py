@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The world of the system tests over the real thing: the kernel's Bluetooth, bluetoothd, btvirt.
+
+Runs as root inside the guest, with LOCKBRIDGE_AIR=bluez, where tests/system/harness.py takes this
+class for World. btvirt's controllers reach those of the same btvirt only, one link per controller
+at a time; so each gateway gets an air of its own (a btvirt of its own): its adapter, one for a phone,
+one per lock.
+
+What radio-sim's control socket can do and no radio can is not there: see faults() for what is.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+
+POLICY = "/etc/dbus-1/system.d/lockbridge-test.conf"
+POLICY_TEXT = """<busconfig><policy user="root"><allow own_prefix="org.lockbridge"/>
+<allow send_destination="*"/></policy></busconfig>
+"""
+FAST = "backoff_min_ms = 100;\nbackoff_max_ms = 1000;\n"
+
+
+def sh(*argv, check=True):
+    return subprocess.run(argv, capture_output=True, check=check).stdout.decode()
+
+
+def adapters():
+    """The controllers that the kernel has, in order: hci0, hci1, ..."""
+    found = os.listdir("/sys/class/bluetooth") if os.path.isdir("/sys/class/bluetooth") else []
+    return sorted((a for a in found if a.startswith("hci") and ":" not in a), key=lambda a: int(a[3:]))
+
+
+def clock_is_synchronized():
+    """What a time daemon would tell the kernel; timedated reports it as NTPSynchronized."""
+    class Timex(ctypes.Structure):
+        _fields_ = [("modes", ctypes.c_uint), ("offset", ctypes.c_long), ("freq", ctypes.c_long),
+                    ("maxerror", ctypes.c_long), ("esterror", ctypes.c_long),
+                    ("status", ctypes.c_int), ("rest", ctypes.c_char * 256)]
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.adjtimex(ctypes.byref(Timex(modes=0x0004 | 0x0010, maxerror=1000, status=0))) < 0:
+        raise OSError(ctypes.get_errno(), "adjtimex")
+
+
+def bluetoothd_pid():
+    return int(sh("systemctl", "show", "-P", "MainPID", "bluetooth.service"))
+
+
+def over_bluetoothd(base, program, wait_for, Process, Control, Failure):
+    """base is harness.World; the rest is of harness, too."""
+    class VmWorld(base):
+        def __init__(self, layout, **options):
+            super().__init__(layout, **options)
+            self.env.pop("DBUS_SYSTEM_BUS_ADDRESS", None)
+            self.airs = {}  # gateway -> [process, its adapters]
+
+        # --- the air ----------------------------------------------------------------------------
+
+        def members(self, gw):
+            """Who has an adapter in a gateway's air, in order."""
+            return [gw, f"phone of {gw}"] + self.layout[gw]
+
+        def adapter(self, who):
+            if who == "phone":
+                who = f"phone of {self.gateways[0]}"
+            for gw, (_, hcis) in self.airs.items():
+                if who in self.members(gw):
+                    return hcis[self.members(gw).index(who)]
+            raise Failure(f"no adapter for {who}")
+
+        def start_bus(self):
+            if not os.path.exists(POLICY):
+                with open(POLICY, "w") as f:
+                    f.write(POLICY_TEXT)
+                sh("busctl", "call", "org.freedesktop.DBus", "/org/freedesktop/DBus",
+                   "org.freedesktop.DBus", "ReloadConfig")
+            clock_is_synchronized()
+            self.clock = None
+
+        def start_radio(self):
+            # Adapters of other worlds, or of the guest's own btvirt, are not wanted beside ours.
+            sh("systemctl", "stop", "btvirt.service", check=False)
+            wait_for("no adapter is left", lambda: not adapters())
+            sh("systemctl", "start", "bluetooth.service")
+            for gw in self.gateways:
+                self.airs[gw] = [None, []]
+                self.air_on(gw)
+
+        def air_on(self, gw):
+            """Starts a gateway's btvirt; its adapters are the ones that were not there before."""
+            n, before = len(self.members(gw)), adapters()
+            p = Process(f"btvirt-{gw}", ["btvirt", "-L", f"-l{n}"], self.path(f"btvirt-{gw}.log"), self.env)
+            self.processes.append(p.start())
+            wait_for(f"the air of {gw}", lambda: len(adapters()) == len(before) + n)
+            hcis = [a for a in adapters() if a not in before]
+            wait_for("bluetoothd has them", lambda: all(self.has_adapter(a) for a in hcis))
+            self.airs[gw] = [p, hcis]
+
+        def air_off(self, gw):
+            """All radios of this air are gone, as if pulled out."""
+            p, hcis = self.airs[gw]
+            p.kill()
+            self.processes.remove(p)
+            wait_for("the adapters are gone", lambda: not set(hcis) & set(adapters()))
+
+        def has_adapter(self, hci):
+            try:
+                return bool(self.bus_property(f"/org/bluez/{hci}", "org.bluez.Adapter1", "Address"))
+            except subprocess.CalledProcessError:
+                return False
+
+        def bus_property(self, path, interface, name):
+            out = sh("busctl", "--json=short", "get-property", "org.bluez", path, interface, name)
+            return json.loads(out)["data"]
+
+        def radio_control(self, line):
+            raise Failure(f"{line!r}: the real radio has no such knob; this test is not for the guest")
+
+        # --- the locks --------------------------------------------------------------------------
+
+        def start_locks(self):
+            """A process per lock, so that one can be stopped or killed and the others go on."""
+            self.lock_sims, controls = {}, {}
+            for lock in self.locks:
+                argv = [program("lock-sim"), "--state", self.path("locks"), "--control",
+                        self.path(lock + ".sock"), "--owner", self.path("root.pub.pem"), "--motor",
+                        str(self.motor), "--adverts", "2", "--lock", f"{lock}={self.adapter(lock)}"]
+                if self.lock_max:
+                    argv += ["--max", str(self.lock_max)]
+                self.lock_sims[lock] = self.spawn(lock, argv)
+                controls[lock] = Control(self.path(lock + ".sock"))
+            for lock, sim in self.lock_sims.items():
+                sim.wait_output("ready", 40)
+                told = json.loads(next(x for x in sim.output().splitlines() if x.startswith("{")))
+                self.keys[lock] = told["key"]
+                self.addresses[lock] = self.bus_property(f"/org/bluez/{self.adapter(lock)}",
+                                                         "org.bluez.Adapter1", "Address")
+            self.lock_sim = self.lock_sims[self.locks[0]]
+            self.lock_control = lambda line: controls[line.partition(" ")[0]](line)
+
+        def gateway_config(self, gw, **change):
+            # btvirt hands a packet on with the handle of the one who sent it: an adapter's second
+            # link reaches nobody.
+            change["more"] = change.get("more", FAST) + "links_max = 1;\n"
+            return super().gateway_config(gw, **change)
+
+        # --- faults -----------------------------------------------------------------------------
+
+        def kill_bluetoothd(self, sig=signal.SIGKILL):
+            pid = bluetoothd_pid()
+            os.kill(pid, sig)
+            return pid
+
+        def device(self, lock):
+            """The gateway's object of a lock."""
+            return (f"/org/bluez/{self.adapter(self.gateway_of(lock))}/dev_"
+                    + self.addresses[lock].replace(":", "_"))
+
+        def is_connected(self, lock):
+            try:
+                return self.bus_property(self.device(lock), "org.bluez.Device1", "Connected")
+            except subprocess.CalledProcessError:
+                return False
+
+        def close(self):
+            super().close()
+            wait_for("the adapters are gone", lambda: not adapters(), 20)
+
+    return VmWorld
