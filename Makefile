@@ -42,7 +42,8 @@ $(deps-guest): debian/control
 # Everything that compiles comes after the dependencies: the flags below are asked of pkg-config when
 # a recipe runs, not when the file is read, so that a fresh machine works in one call.
 LIBS := libmosquitto dbus-1 libsystemd sqlite3 libsodium libcrypto zlib jansson libconfig
-pc    = $(shell pkg-config $(1) $(LIBS))
+PKG_CONFIG ?= pkg-config
+pc    = $(shell $(PKG_CONFIG) $(1) $(LIBS))
 
 warn := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla \
 	-Wformat=2 -Wimplicit-fallthrough -Wwrite-strings -Wno-unused-parameter -Wno-missing-field-initializers
@@ -178,6 +179,52 @@ bench: $(benches)
 	@for b in $(benches); do echo "--- $${b##*/}"; $$b; done
 
 # --- installing, and packages ------------------------------------------------------------------------
+INSTALL ?= install
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+define eol
+
+
+endef
+# $(call into,FOLDER,MODE,FILES) installs FILES; $(call as,FOLDER/NAME,FILE) one under another name, in
+# which the programs' place is put right.
+into = $(if $(strip $(3)),$(INSTALL) -d '$(DESTDIR)$(1)' && $(INSTALL) -m $(2) $(3) '$(DESTDIR)$(1)')$(eol)
+as   = $(INSTALL) -d '$(DESTDIR)$(dir $(1))' && sed 's|/usr/\(s\?bin\)/|$(PREFIX)/\1/|g' $(2) >'$(DESTDIR)$(1)'$(eol)
+units-of = $(call as,$(UNITDIR)/$(1).service,systemd/$(1).service) \
+	$(call as,$(PREFIX)/lib/sysusers.d/$(1).conf,systemd/$(1).sysusers)
+
+.PHONY: programs
+programs: $(programs)
+install: $(programs)
+	$(call into,$(PREFIX)/sbin,755,$(B)/lockbridged)
+	$(call into,$(PREFIX)/bin,755,$(B)/lockbridgectl $(B)/lockbridge-desk)
+	$(foreach u,lockbridge lockbridge-desk,$(call units-of,$(u)))
+	$(call as,$(UNITDIR)/bluetooth.service.d/lockbridge.conf,systemd/bluetooth-restart.conf)
+	$(call as,$(PREFIX)/lib/tmpfiles.d/lockbridge.conf,systemd/lockbridge.tmpfiles)
+	$(call into,$(PREFIX)/share/dbus-1/system.d,644,config/dbus/org.lockbridge.Gateway1.conf)
+	$(call into,$(PREFIX)/share/dbus-1/interfaces,644,config/dbus/org.lockbridge.Gateway1.xml)
+	$(call into,$(PREFIX)/share/polkit-1/rules.d,644,$(wildcard config/polkit/*.rules))
+	$(call into,$(PREFIX)/share/bash-completion/completions,644,$(wildcard config/bash-completion/*))
+	$(foreach n,1 5 8,$(call into,$(PREFIX)/share/man/man$(n),644,$(wildcard docs/man/*.$(n))))
+
+# The packages, built from a copy of this tree as it stands (what git ignores left out): dpkg-buildpackage
+# writes beside its tree. They are made anew when a file of the tree is newer.
+debarch  := $(shell dpkg --print-architecture 2>/dev/null)
+debs      = $(patsubst %,build/deb/%_$(VERSION)_$(debarch).deb,lockbridge lockbridge-desk)
+treelist  = if git ls-files -z >/dev/null 2>&1 && [ -e .git ]; then git ls-files -coz --exclude-standard; \
+	else find . -path ./build -prune -o -type f -print0; fi | sort -zu | xargs -0 ls -d 2>/dev/null
+treefiles = $(shell $(treelist) | grep -v ' ')
+# $(call export,FOLDER)
+export    = rm -rf $(1) && mkdir -p $(1) && $(treelist) | \
+	tar c --mode=u=rwX,go=rX --mtime="$$(dpkg-parsechangelog -SDate)" -T - | tar x -C $(1)
+.PHONY: deb
+deb: build/deb/.built
+	@ls -l $(debs)
+build/deb/.built: $(treefiles) | $(deps-check)
+	@rm -rf build/deb
+	@$(call export,build/deb/tree)
+	@cd build/deb/tree && { env -u MAKEFLAGS -u MAKELEVEL LC_ALL=C.UTF-8 dpkg-buildpackage -us -uc >../build.log 2>&1 || \
+		{ tail -n 60 ../build.log; echo 'deb: the whole log is in build/deb/build.log'; exit 1; }; }
+	@rm -rf build/deb/tree && touch $@
 
 # --- a Debian of its own: tests/guest makes the root, systemd-nspawn or qemu boots it ----------------
 
@@ -189,9 +236,11 @@ help:
 	@echo 'make sanitize the tests under ASan and UBSan, the connector thread under TSan'
 	@echo 'make fuzz     SECONDS=30 per target'
 	@echo 'make bench    what a list, a decision and a durable write cost here'
+	@echo 'make install  DESTDIR=, PREFIX=/usr'
+	@echo 'make deb      the Debian packages, into build/deb'
 	@echo 'make clean'
 
 clean:
 	rm -rf $(if $(filter build,$(B)),$(filter-out build/.deps-%,$(wildcard build/*)),$(B))
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(B)/agent $(B)/tests -name '*.d' -type f 2>/dev/null)
