@@ -47,8 +47,9 @@ pc    = $(shell $(PKG_CONFIG) $(1) $(LIBS))
 
 warn := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla \
 	-Wformat=2 -Wimplicit-fallthrough -Wwrite-strings -Wno-unused-parameter -Wno-missing-field-initializers
+# 64 bits for times also on 32-bit boards: 2038. No library may then be given a time_t (tests/layers.sh).
 ours  = -std=gnu17 -O2 -g $(warn) -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE \
-	'-ffile-prefix-map=$(CURDIR)=.' -D_GNU_SOURCE -Iagent -Itests -DLOCKBRIDGE_VERSION='"$(VERSION)"' \
+	'-ffile-prefix-map=$(CURDIR)=.' -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -Iagent -Itests -DLOCKBRIDGE_VERSION='"$(VERSION)"' \
 	-DLOCKBRIDGE_BUILD_TIME=$(or $(SOURCE_DATE_EPOCH),1735689600)
 ifneq ($(SAN),)
 ours += -U_FORTIFY_SOURCE -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined
@@ -113,7 +114,7 @@ $(B)/unit/%: $(B)/tests/unit/%.o $(B)/desk.a $(B)/sim.a $(B)/agent.a
 # Tests wait more than they work: four at a time on two cores.
 unit: $(unitbin) $(addprefix $(B)/,$(sims))
 	@printf '%s\n' $(unitbin) | LOCKBRIDGE_BUILD='$(abspath $(B))' ASAN_OPTIONS=allow_user_segv_handler=0 \
-		xargs -P 4 -I{} sh -c '{} >{}.log 2>&1 \
+		xargs -P 4 -I{} sh -c '$(LOCKBRIDGE_EMULATOR) {} >{}.log 2>&1 \
 		&& sed -n "s|^.*PASSED *] *\([0-9]* test.*\)|$$(basename {}): \1|p" {}.log \
 		|| { cat {}.log; echo "FAILED: {}"; exit 1; }'
 	@cat $(addsuffix .log,$(unitbin)) | awk '/PASSED/ { n += $$4 } END { print n " passed, 0 failed" }'

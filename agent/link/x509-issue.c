@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What an authority signs: itself, certificates of clients and servers, and the list of those
- * revoked. Extensions by RFC 5280 section 4.2. See x509.h.
+ * What an authority signs: itself, and certificates of clients and servers, with extensions by
+ * RFC 5280 section 4.2. See x509.h; x509-list.c has the lists of those revoked.
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "link/x509-private.h"
 
@@ -12,12 +13,18 @@
 
 /* --- times, numbers --------------------------------------------------------------------------- */
 
-/* UTCTime until 2049, GeneralizedTime from then on: ASN1_TIME_set does that. */
-static int set_time(ASN1_TIME *time, uint64_t seconds)
+/* UTCTime until 2049, GeneralizedTime from then on: the library does that. By text, since on 32-bit
+ * machines its time_t is not ours: Debian 12 built it with 32 bits. */
+int x509_set_time(ASN1_TIME *time, uint64_t seconds)
 {
-	if (seconds > TIME_MAX)
+	time_t t = (time_t)seconds;
+	char text[sizeof("20260101000000Z")];
+	struct tm tm;
+
+	if (seconds > TIME_MAX || !gmtime_r(&t, &tm) ||
+	    strftime(text, sizeof(text), "%Y%m%d%H%M%SZ", &tm) != sizeof(text) - 1)
 		return -EINVAL;
-	return ASN1_TIME_set(time, (time_t)seconds) ? 0 : -EIO;
+	return ASN1_TIME_set_string_X509(time, text) ? 0 : -EIO;
 }
 
 static int set_term(X509 *certificate, const struct x509_term *term)
@@ -25,13 +32,13 @@ static int set_term(X509 *certificate, const struct x509_term *term)
 	int r = term->not_before > term->not_after ? -EINVAL : 0;
 
 	if (r == 0)
-		r = set_time(X509_getm_notBefore(certificate), term->not_before);
+		r = x509_set_time(X509_getm_notBefore(certificate), term->not_before);
 	if (r == 0)
-		r = set_time(X509_getm_notAfter(certificate), term->not_after);
+		r = x509_set_time(X509_getm_notAfter(certificate), term->not_after);
 	return r;
 }
 
-static int set_integer(ASN1_INTEGER *integer, struct span bytes)
+int x509_set_integer(ASN1_INTEGER *integer, struct span bytes)
 {
 	BIGNUM *n = BN_bin2bn(bytes.data, (int)bytes.len, NULL);
 	bool done = n && BN_to_ASN1_INTEGER(n, integer);
@@ -47,7 +54,7 @@ static int set_random_serial(X509 *certificate)
 	crypto_random(bytes, sizeof(bytes));
 	/* positive, and always as long */
 	bytes[0] = (bytes[0] & 0x7f) | 0x40;
-	return set_integer(X509_get_serialNumber(certificate), SPAN(bytes));
+	return x509_set_integer(X509_get_serialNumber(certificate), SPAN(bytes));
 }
 
 /* --- extensions ------------------------------------------------------------------------------- */
@@ -186,18 +193,13 @@ int x509_authority_create(const char *name, const struct x509_term *term, char *
 	return r;
 }
 
-struct authority {
-	EVP_PKEY *key;
-	X509 *certificate;
-};
-
-static void authority_deinit(struct authority *a)
+void x509_pair_deinit(struct x509_pair *a)
 {
 	EVP_PKEY_free(a->key);
 	X509_free(a->certificate);
 }
 
-static int authority_load(const struct x509_authority *by, struct authority *ret)
+int x509_pair_load(const struct x509_authority *by, struct x509_pair *ret)
 {
 	int r;
 
@@ -236,7 +238,7 @@ static const struct extension *extensions_of(enum x509_use use)
 #define EXTENSIONS 5
 
 /* Nothing of the request but name and key: what else it asks for is not the requester's to say. */
-static int fill(X509 *certificate, X509_REQ *request, const struct authority *by,
+static int fill(X509 *certificate, X509_REQ *request, const struct x509_pair *by,
 		const struct x509_term *term)
 {
 	char name[65];
@@ -264,7 +266,7 @@ int x509_issue(const struct x509_authority *by, struct span request, enum x509_u
 	X509_QUIETLY;
 	int r;
 	cleanup(x509_free_request) X509_REQ *asked = x509_parse_request(request, &r);
-	cleanup(authority_deinit) struct authority authority = {0};
+	cleanup(x509_pair_deinit) struct x509_pair authority = {0};
 	cleanup(x509_free_certificate) X509 *certificate = NULL;
 
 	if (!asked)
@@ -274,7 +276,7 @@ int x509_issue(const struct x509_authority *by, struct span request, enum x509_u
 	certificate = X509_new();
 	if (!certificate)
 		return -ENOMEM;
-	r = authority_load(by, &authority);
+	r = x509_pair_load(by, &authority);
 	if (r == 0)
 		r = fill(certificate, asked, &authority, term);
 	if (r == 0)
@@ -286,95 +288,4 @@ int x509_issue(const struct x509_authority *by, struct span request, enum x509_u
 	if (X509_sign(certificate, authority.key, EVP_sha256()) <= 0)
 		return -EIO;
 	return x509_certificate_text(certificate, ret);
-}
-
-/* --- revocation lists ------------------------------------------------------------------------- */
-
-static int revoke(X509_CRL *crl, const struct x509_revoked *revoked)
-{
-	cleanup(x509_free_integer) ASN1_INTEGER *serial = ASN1_INTEGER_new();
-	cleanup(x509_free_time) ASN1_TIME *at = ASN1_TIME_new();
-	uint8_t bytes[X509_SERIAL_CAP / 2];
-	X509_REVOKED *entry;
-	int len = hex_decode(span_str(revoked->serial), bytes, sizeof(bytes)), r;
-
-	if (len <= 0)
-		return -EINVAL;
-	if (!serial || !at)
-		return -ENOMEM;
-	r = set_integer(serial, span_of(bytes, (size_t)len));
-	if (r == 0)
-		r = set_time(at, revoked->at);
-	if (r < 0)
-		return r;
-	entry = X509_REVOKED_new();
-	if (entry && X509_REVOKED_set_serialNumber(entry, serial) == 1 &&
-	    X509_REVOKED_set_revocationDate(entry, at) == 1 && X509_CRL_add0_revoked(crl, entry))
-		return 0;
-	X509_REVOKED_free(entry);
-	return -ENOMEM;
-}
-
-static int set_number(X509_CRL *crl, X509 *issuer, uint64_t value)
-{
-	cleanup(x509_free_integer) ASN1_INTEGER *n = ASN1_INTEGER_new();
-	X509_EXTENSION *e;
-	X509V3_CTX context;
-	bool done;
-
-	if (!n || ASN1_INTEGER_set_uint64(n, value) != 1 ||
-	    X509_CRL_add1_ext_i2d(crl, NID_crl_number, n, 0, 0) != 1)
-		return -ENOMEM;
-	X509V3_set_ctx(&context, issuer, NULL, NULL, crl, 0);
-	e = X509V3_EXT_conf_nid(NULL, &context, NID_authority_key_identifier, "keyid:always");
-	done = e && X509_CRL_add_ext(crl, e, -1) == 1;
-	X509_EXTENSION_free(e);
-	return done ? 0 : -EIO;
-}
-
-static int set_updates(X509_CRL *crl, const struct x509_term *term)
-{
-	cleanup(x509_free_time) ASN1_TIME *time = ASN1_TIME_new();
-	int r = !time ? -ENOMEM : term->not_before > term->not_after ? -EINVAL : 0;
-
-	if (r == 0)
-		r = set_time(time, term->not_before);
-	if (r == 0 && X509_CRL_set1_lastUpdate(crl, time) != 1)
-		r = -ENOMEM;
-	if (r == 0)
-		r = set_time(time, term->not_after);
-	if (r == 0 && X509_CRL_set1_nextUpdate(crl, time) != 1)
-		r = -ENOMEM;
-	return r;
-}
-
-int x509_revocation_list(const struct x509_authority *by, const struct x509_revoked *revoked,
-			 size_t n, uint64_t number, const struct x509_term *term, char **ret)
-{
-	X509_QUIETLY;
-	cleanup(authority_deinit) struct authority authority = {0};
-	cleanup(x509_free_crl) X509_CRL *crl = X509_CRL_new();
-	cleanup(x509_free_bio) BIO *bio = BIO_new(BIO_s_mem());
-	int r;
-
-	if (!crl || !bio)
-		return -ENOMEM;
-	r = authority_load(by, &authority);
-	if (r < 0)
-		return r;
-	if (X509_CRL_set_version(crl, X509_CRL_VERSION_2) != 1 ||
-	    X509_CRL_set_issuer_name(crl, X509_get_subject_name(authority.certificate)) != 1)
-		return -EIO;
-	r = set_updates(crl, term);
-	for (size_t i = 0; r == 0 && i < n; i++)
-		r = revoke(crl, &revoked[i]);
-	if (r == 0)
-		r = set_number(crl, authority.certificate, number);
-	if (r < 0)
-		return r;
-	X509_CRL_sort(crl);
-	if (X509_CRL_sign(crl, authority.key, EVP_sha256()) <= 0 ||
-	    PEM_write_bio_X509_CRL(bio, crl) != 1)
-		return -EIO;
-	return x509_text_of(bio, ret);
 }
