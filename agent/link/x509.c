@@ -68,12 +68,12 @@ static int refuse_passphrase(char *buf, int size, int writing, void *user)
 	return -1;
 }
 
-static BIO *open_text(struct span pem, int *ret_error)
+BIO *x509_open_text(struct span pem, size_t max, int *ret_error)
 {
 	BIO *bio = NULL;
 
 	*ret_error = -EINVAL;
-	if (pem.len == 0 || pem.len > X509_PEM_MAX || memchr(pem.data, '\0', pem.len))
+	if (pem.len == 0 || pem.len > max || memchr(pem.data, '\0', pem.len))
 		return NULL;
 	bio = BIO_new_mem_buf(pem.data, (int)pem.len);
 	if (!bio)
@@ -91,7 +91,7 @@ static int next_block(BIO *bio, const char *kind, unsigned char **ret, long *ret
 
 EVP_PKEY *x509_parse_key(struct span pem, int *ret_error)
 {
-	cleanup(x509_free_bio) BIO *bio = open_text(pem, ret_error);
+	cleanup(x509_free_bio) BIO *bio = x509_open_text(pem, X509_PEM_MAX, ret_error);
 
 	return bio ? PEM_read_bio_PrivateKey(bio, NULL, refuse_passphrase, NULL) : NULL;
 }
@@ -117,7 +117,7 @@ static X509 *next_certificate(BIO *bio)
 
 X509 *x509_parse_certificate(struct span pem, int *ret_error)
 {
-	cleanup(x509_free_bio) BIO *bio = open_text(pem, ret_error);
+	cleanup(x509_free_bio) BIO *bio = x509_open_text(pem, X509_PEM_MAX, ret_error);
 
 	return bio ? next_certificate(bio) : NULL;
 }
@@ -139,7 +139,7 @@ bool x509_is_p256(X509_PUBKEY *key)
 
 X509_REQ *x509_parse_request(struct span pem, int *ret_error)
 {
-	cleanup(x509_free_bio) BIO *bio = open_text(pem, ret_error);
+	cleanup(x509_free_bio) BIO *bio = x509_open_text(pem, X509_PEM_MAX, ret_error);
 	cleanup(x509_free_request) X509_REQ *request = NULL;
 	const unsigned char *p;
 	unsigned char *der = NULL;
@@ -311,7 +311,7 @@ static int fingerprint(X509_PUBKEY *key, uint8_t ret[static SHA256_LEN])
 	return 0;
 }
 
-static int seconds_of(const ASN1_TIME *time, uint64_t *ret)
+int x509_seconds_of(const ASN1_TIME *time, uint64_t *ret)
 {
 	struct tm tm;
 	time_t seconds;
@@ -323,7 +323,7 @@ static int seconds_of(const ASN1_TIME *time, uint64_t *ret)
 	return 0;
 }
 
-static int serial_of(const ASN1_INTEGER *serial, char ret[static X509_SERIAL_CAP])
+int x509_serial_of(const ASN1_INTEGER *serial, char ret[static X509_SERIAL_CAP])
 {
 	cleanup(free_bignum) BIGNUM *n = ASN1_INTEGER_to_BN(serial, NULL);
 	uint8_t bytes[SERIAL_MAX];
@@ -369,11 +369,11 @@ int x509_certificate_read(struct span pem, struct x509_facts *ret)
 	if (r == 0)
 		r = fingerprint(X509_get_X509_PUBKEY(certificate), facts.key);
 	if (r == 0)
-		r = seconds_of(X509_get0_notBefore(certificate), &facts.not_before);
+		r = x509_seconds_of(X509_get0_notBefore(certificate), &facts.not_before);
 	if (r == 0)
-		r = seconds_of(X509_get0_notAfter(certificate), &facts.not_after);
+		r = x509_seconds_of(X509_get0_notAfter(certificate), &facts.not_after);
 	if (r == 0)
-		r = serial_of(X509_get0_serialNumber(certificate), facts.serial);
+		r = x509_serial_of(X509_get0_serialNumber(certificate), facts.serial);
 	if (r < 0)
 		return r;
 	/* 1: basicConstraints says so; above it OpenSSL counts what is so old that it has none */
@@ -400,7 +400,8 @@ int x509_issued_by(struct span certificate, struct span authority)
 	X509_QUIETLY;
 	int r;
 	cleanup(x509_free_certificate) X509 *subject = x509_parse_certificate(certificate, &r);
-	cleanup(x509_free_bio) BIO *bio = subject ? open_text(authority, &r) : NULL;
+	cleanup(x509_free_bio) BIO *bio =
+		subject ? x509_open_text(authority, X509_PEM_MAX, &r) : NULL;
 	X509 *issuer;
 
 	if (!bio)

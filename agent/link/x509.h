@@ -39,6 +39,11 @@ int x509_certificate_read(struct span pem, struct x509_facts *ret);
 int x509_key_fits(struct span key, struct span certificate);
 /* By its signature alone: dates are the caller's to judge. pem of the authority may hold several. */
 int x509_issued_by(struct span certificate, struct span authority);
+/* The same authority by name, and by key identifier where both say one: a hint, no proof. */
+int x509_same_issuer(struct span one, struct span other);
+/* All certificates in the text, the first one first, and nothing else of it. -EINVAL also if one of
+ * them cannot be read: OpenSSL would refuse the whole file. */
+int x509_certificates_copy(struct span pem, char **ret);
 
 struct x509_term {
 	uint64_t not_before, not_after;
@@ -63,3 +68,9 @@ struct x509_revoked {
 /* A complete revocation list (RFC 5280 section 5), with its number. */
 int x509_revocation_list(const struct x509_authority *by, const struct x509_revoked *revoked,
 			 size_t n, uint64_t number, const struct x509_term *term, char **ret);
+/* Every entry of a list by this authority, until fn returns other than 0, which is then returned.
+ * -EBADMSG: by another. */
+#define X509_LIST_MAX (4 * 1024 * 1024)
+int x509_revocation_list_read(struct span pem, struct span authority,
+			      int (*fn)(const struct x509_revoked *revoked, void *user), void *user,
+			      uint64_t *ret_number);

@@ -331,6 +331,55 @@ static void a_revocation_list_refuses_what_it_names_and_nothing_else(void **stat
 	assert_non_null(strstr(out, "X509v3 Authority Key Identifier"));
 }
 
+static int note(const struct x509_revoked *revoked, void *user)
+{
+	char(*serials)[X509_SERIAL_CAP] = user;
+
+	for (size_t i = 0; i < 3; i++)
+		if (!serials[i][0]) {
+			snprintf(serials[i], X509_SERIAL_CAP, "%s", revoked->serial);
+			return revoked->at == NOW ? 0 : -ERANGE;
+		}
+	return -E2BIG;
+}
+
+static void a_revocation_list_is_read_back_if_it_is_the_authoritys(void **state)
+{
+	const struct fixture *f = *state;
+	const struct x509_term day = {NOW - 60, NOW + 86400};
+	const struct x509_revoked revoked[] = {{.serial = "7fee", .at = NOW},
+					       {.serial = "0102", .at = NOW}};
+	char serials[3][X509_SERIAL_CAP] = {0}, *crl = NULL, *key = NULL, *other = NULL;
+	uint64_t number = 0;
+
+	assert_int_equal(x509_revocation_list(&f->by, revoked, 2, NOW, &day, &crl), 0);
+	assert_int_equal(
+		x509_revocation_list_read(span_str(crl), span_str(f->ca), note, serials, &number),
+		0);
+	assert_int_equal(number, NOW);
+	assert_string_equal(serials[0], "0102");
+	assert_string_equal(serials[1], "7fee");
+	assert_string_equal(serials[2], "");
+	/* the same name, another key; text that is no list; an end of the walk */
+	assert_int_equal(x509_authority_create("Test city", &ten_years, &key, &other), 0);
+	assert_int_equal(
+		x509_revocation_list_read(span_str(crl), span_str(other), note, serials, &number),
+		-EBADMSG);
+	assert_int_equal(
+		x509_revocation_list_read(span_str(other), span_str(f->ca), note, serials, &number),
+		-EINVAL);
+	memset(serials, 'x', sizeof(serials));
+	assert_int_equal(
+		x509_revocation_list_read(span_str(crl), span_str(f->ca), note, serials, &number),
+		-E2BIG);
+	for (size_t i = 0; i < strlen(crl) - 30; i++)
+		assert_true(x509_revocation_list_read(span_of(crl, i), span_str(f->ca), note,
+						      serials, &number) < 0);
+	x509_wipe(&crl);
+	x509_wipe(&key);
+	x509_wipe(&other);
+}
+
 static void a_serial_that_is_none_makes_no_list(void **state)
 {
 	const struct fixture *f = *state;
@@ -519,6 +568,7 @@ int main(void)
 		cmocka_unit_test(times_change_their_form_in_2050),
 		cmocka_unit_test(no_two_certificates_have_one_serial),
 		cmocka_unit_test(a_revocation_list_refuses_what_it_names_and_nothing_else),
+		cmocka_unit_test(a_revocation_list_is_read_back_if_it_is_the_authoritys),
 		cmocka_unit_test(a_serial_that_is_none_makes_no_list),
 		cmocka_unit_test(every_changed_byte_of_a_request_is_noticed),
 		cmocka_unit_test(what_is_no_request_is_refused),
