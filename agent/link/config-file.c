@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/pem.h"
+#include "link/config.h"
 
 #define KEY_FILE_MAX 4096
 
@@ -64,6 +65,49 @@ int config_file_check(const char *path, char wrong[static CONFIG_WRONG_CAP])
 		return fd;
 	close(fd);
 	return 0;
+}
+
+int config_credential(const char *config_path, const char *name, char ret[static 256])
+{
+	const char *folder = getenv("CREDENTIALS_DIRECTORY"), *slash = strrchr(config_path, '/');
+	char path[256] = "";
+	int n;
+
+	if (folder && *folder)
+		n = snprintf(path, sizeof(path), "%s/%s", folder, name);
+	else
+		n = snprintf(path, sizeof(path), "%.*s%s",
+			     slash ? (int)(slash - config_path) + 1 : 0, config_path, name);
+	if (n < 0 || (size_t)n >= sizeof(path))
+		return -ENAMETOOLONG;
+	memcpy(ret, path, sizeof(path));
+	return 0;
+}
+
+int config_file_check_credential(const char *name, const char *path,
+				 char wrong[static CONFIG_WRONG_CAP])
+{
+	bool service = getenv("CREDENTIALS_DIRECTORY") != NULL;
+	struct stat st;
+	int fd = open_file(path, &st, wrong);
+
+	if (fd >= 0)
+		close(fd);
+	if (fd >= 0 && st.st_size > 0)
+		return 0;
+	if (fd >= 0)
+		snprintf(wrong, CONFIG_WRONG_CAP, "%s is empty; %s", path,
+			 service ? "systemctl restart lockbridge hands it over anew"
+				 : "put the file there again");
+	else if (fd == -EACCES && !service)
+		snprintf(wrong, CONFIG_WRONG_CAP, "cannot read %s: %s; run it as root", path,
+			 strerror(EACCES));
+	else if (fd == -ENOENT && service)
+		snprintf(wrong, CONFIG_WRONG_CAP,
+			 "the service got no credential %s; the unit needs "
+			 "LoadCredential=%s:/etc/lockbridge/%s, and systemctl restart lockbridge",
+			 name, name, name);
+	return fd < 0 ? fd : -EINVAL;
 }
 
 int config_file_read(const char *path, size_t max, char **ret, size_t *ret_len,

@@ -37,8 +37,7 @@ static bool is_plain_number(const char *word, size_t len)
 	return i == len;
 }
 
-/* Where a text or remark that begins at `from` ends; from itself if none begins there. */
-static size_t behind_opaque(const char *text, size_t from, size_t len)
+size_t config_text_opaque(const char *text, size_t from, size_t len)
 {
 	size_t i = from;
 	bool block = i + 1 < len && text[i] == '/' && text[i + 1] == '*';
@@ -92,7 +91,7 @@ int config_text_prepare(struct span text, char **ret, unsigned *ret_line, const 
 	if (*ret_wrong)
 		return -EINVAL;
 	while (i < text.len) {
-		size_t end = behind_opaque(from, i, text.len);
+		size_t end = config_text_opaque(from, i, text.len);
 		bool opaque = end > i;
 
 		while (!opaque && end < text.len && is_word(from[end]))

@@ -10,3 +10,6 @@
 /* A malloc'd copy, NUL-terminated, every whole number with an L behind it; lines stay lines.
  * 0, -ENOMEM, or -EINVAL with *ret_line and *ret_wrong (a constant). */
 int config_text_prepare(struct span text, char **ret, unsigned *ret_line, const char **ret_wrong);
+/* Where a text in quotation marks or a remark that begins at `from` ends (one of a line: at its line
+ * break); from itself if none begins there. */
+size_t config_text_opaque(const char *text, size_t from, size_t len);

@@ -21,6 +21,7 @@ enum kind {
 	KIND_ID,
 	KIND_TOPIC,
 	KIND_PATH,
+	KIND_SECRET, /* a path, or the name of a credential */
 	KIND_ADDRESS,
 	KIND_KEY,
 	KIND_DRIVER,
@@ -74,9 +75,9 @@ static const struct field broker_fields[] = {
 	FIELD(config_broker, port, KIND_INT, .min = 1, .max = 65535),
 	FIELD(config_broker, ca, KIND_PATH),
 	FIELD(config_broker, certificate, KIND_PATH),
-	FIELD(config_broker, key, KIND_PATH),
+	FIELD(config_broker, key, KIND_SECRET),
 	FIELD(config_broker, username, KIND_TEXT),
-	FIELD(config_broker, password_file, KIND_PATH),
+	FIELD(config_broker, password_file, KIND_SECRET),
 };
 
 static const struct field lock_fields[] = {
@@ -129,6 +130,19 @@ static bool topic_ok(struct span text)
 	return true;
 }
 
+/* A path, or a name as systemd takes it for a credential; "." and ".." are none. */
+static bool secret_ok(struct span text)
+{
+	if (text.len == 0 || text.data[0] == '/')
+		return true;
+	for (size_t i = 0; i < text.len; i++) {
+		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.",
+			    (char)text.data[i]))
+			return false;
+	}
+	return text.data[0] != '.';
+}
+
 static bool address_ok(struct span text)
 {
 	if (text.len == 0)
@@ -170,6 +184,11 @@ static const char *text_wrong(const struct field *field, struct span text)
 		return text.len == 0 || text.data[0] == '/'
 			       ? NULL
 			       : "is no absolute path; begin it with /";
+	case KIND_SECRET:
+		return secret_ok(text)
+			       ? NULL
+			       : "is neither an absolute path nor the name of a credential; "
+				 "begin it with /, or use letters, digits and - _ . only";
 	case KIND_ADDRESS:
 		return address_ok(text) ? NULL
 					: "is no Bluetooth address; write it as "
@@ -260,6 +279,7 @@ static int read_field(const struct place *at, const struct field *field,
 	case KIND_ID:
 	case KIND_TOPIC:
 	case KIND_PATH:
+	case KIND_SECRET:
 	case KIND_ADDRESS:
 	case KIND_KEY:
 	case KIND_DRIVER:
@@ -417,7 +437,7 @@ static int read_locks(struct place *at, const config_setting_t *root, struct con
 	return 0;
 }
 
-static void set_defaults(struct config *c)
+void config_defaults(struct config *c)
 {
 	memset(c, 0, sizeof(*c));
 	set(c->root_topic, "lockbridge");
@@ -438,7 +458,7 @@ static int read_all(struct place *at, const config_setting_t *root, struct confi
 	static const char *const lists[] = {"brokers", "locks", NULL};
 	int r;
 
-	set_defaults(ret);
+	config_defaults(ret);
 	r = read_group(at, root, top, ARRAY_SIZE(top), lists, ret);
 	if (r == 0)
 		r = read_brokers(at, root, ret);
@@ -461,6 +481,23 @@ static int check_path(const struct place *at, const config_setting_t *group, con
 	return complain(at, config_setting_get_member(group, name), name, "%s", wrong);
 }
 
+/* path: the setting, which becomes a path if it was the name of a credential. */
+static int check_secret(const struct place *at, const config_setting_t *group, const char *name,
+			char path[static 256])
+{
+	char wrong[CONFIG_WRONG_CAP], credential[256] = "";
+
+	if (!path[0] || path[0] == '/')
+		return check_path(at, group, name, path);
+	if (config_credential(at->file, path, credential) < 0)
+		return complain(at, config_setting_get_member(group, name), name,
+				"is too long behind its folder; use a shorter name");
+	if (config_file_check_credential(path, credential, wrong) < 0)
+		return complain(at, config_setting_get_member(group, name), name, "%s", wrong);
+	memcpy(path, credential, sizeof(credential));
+	return 0;
+}
+
 /* The files that settings name: read now, so that a missing one is told before it is needed. */
 static int read_files(struct place *at, const config_setting_t *root, struct config *config)
 {
@@ -473,16 +510,16 @@ static int read_files(struct place *at, const config_setting_t *root, struct con
 				"root_key_file", "%s", wrong);
 	for (size_t i = 0; i < config->nbrokers; i++) {
 		const config_setting_t *group = config_setting_get_elem(brokers, (unsigned)i);
-		const struct config_broker *broker = &config->brokers[i];
+		struct config_broker *broker = &config->brokers[i];
 
 		snprintf(at->group, sizeof(at->group), "brokers[%zu].", i);
 		r = check_path(at, group, "ca", broker->ca);
 		if (r == 0)
 			r = check_path(at, group, "certificate", broker->certificate);
 		if (r == 0)
-			r = check_path(at, group, "key", broker->key);
+			r = check_secret(at, group, "key", broker->key);
 		if (r == 0)
-			r = check_path(at, group, "password_file", broker->password_file);
+			r = check_secret(at, group, "password_file", broker->password_file);
 		if (r < 0)
 			return r;
 	}

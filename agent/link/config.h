@@ -63,6 +63,8 @@ int config_credential(const char *config_path, const char *name, char ret[static
 
 /* --- writing; libconfig's syntax, by scanners of our own, so that remarks and order stay --- */
 
+/* What holds where nothing is set. */
+void config_defaults(struct config *ret);
 /* A whole lockbridge.conf with short remarks for whoever opens it; what is as it would be without a
  * setting is left out, and so is root_key. config_parse gives the same back. malloc'd, NULL: out of
  * memory. */

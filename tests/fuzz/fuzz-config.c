@@ -15,6 +15,39 @@ const char *__lsan_default_suppressions(void)
 	return "leak:libconfig\n";
 }
 
+/* What was taken is written so that it is taken again and says the same. */
+static void write_again(const struct config *config)
+{
+	static struct config again;
+	char error[256], *text = config_encode(config);
+
+	if (!text || config_parse("fuzz.conf", span_str(text), &again, error, sizeof(error)) < 0 ||
+	    memcmp(&again, config, sizeof(again)) != 0)
+		abort();
+	free(text);
+}
+
+/* A lock in and out again: refused, or nothing but the lock has changed, as the parser sees it. */
+static void change(struct span text, const struct config *config)
+{
+	static struct config again;
+	struct config_lock lock = {.id = "fuzz-lock-that-is-new", .key = {0xf0, 1, 2, 3}};
+	char error[256], *with = NULL, *without = NULL;
+
+	if (config_add_lock("fuzz.conf", text, &lock, &with, error, sizeof(error)) < 0)
+		return;
+	if (config_remove_lock("fuzz.conf", span_str(with), lock.id, &without, error,
+			       sizeof(error)) < 0 ||
+	    config_parse("fuzz.conf", span_str(without), &again, error, sizeof(error)) < 0 ||
+	    memcmp(&again, config, sizeof(again)) != 0)
+		abort();
+	free(with);
+	free(without);
+	if (config->nlocks > 0 && config_remove_lock("fuzz.conf", text, config->locks[0].id,
+						     &without, error, sizeof(error)) == 0)
+		free(without);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct config config;
@@ -25,5 +58,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	if (r < 0 && strncmp(error, "fuzz.conf:", 10) != 0)
 		abort();
+	if (r == 0) {
+		write_again(&config);
+		change(span_of(data, size), &config);
+	}
 	return 0;
 }

@@ -447,6 +447,95 @@ static void a_file_that_may_not_be_read_is_named(void **state)
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+#define SECRETS                                                                                    \
+	"brokers = ( { host = \"b\"; ca = \"ca.pem\"; certificate = \"ca.pem\"; "                  \
+	"key = \"gw.key\";\nusername = \"u\"; password_file = \"word\"; } );\n"
+
+/* Loads a configuration with two credentials of the service. */
+static int load_with_credentials(struct files *f)
+{
+	put_keys(f);
+	fixture_write(f->dir, "lockbridge.conf",
+		      "gateway = \"gw-1\";\nroot_key_file = \"root.pem\";\n" SECRETS);
+	fixture_write(f->dir, "ca.pem", "x");
+	fixture_shell(f->dir, "sed -i \"s|\\(root.pem\\|ca.pem\\)|$PWD/&|g\" lockbridge.conf");
+	return load(f);
+}
+
+static void a_credential_is_the_services_or_stands_beside_the_file(void **state)
+{
+	struct files *f = *state;
+	char want[128], folder[128];
+
+	unsetenv("CREDENTIALS_DIRECTORY");
+	fixture_write(f->dir, "gw.key", "k");
+	fixture_write(f->dir, "word", "w");
+	if (load_with_credentials(f) != 0)
+		fail_msg("%s", f->error);
+	snprintf(want, sizeof(want), "%s/gw.key", f->dir);
+	assert_string_equal(f->config.brokers[0].key, want);
+	fixture_shell(f->dir, "mkdir secrets; mv gw.key word secrets");
+	snprintf(folder, sizeof(folder), "%s/secrets", f->dir);
+	setenv("CREDENTIALS_DIRECTORY", folder, 1);
+	if (load_with_credentials(f) != 0)
+		fail_msg("%s", f->error);
+	snprintf(want, sizeof(want), "%s/secrets/word", f->dir);
+	assert_string_equal(f->config.brokers[0].password_file, want);
+	unsetenv("CREDENTIALS_DIRECTORY");
+}
+
+static void a_credential_that_lacks_is_named_with_what_to_do(void **state)
+{
+	struct files *f = *state;
+
+	unsetenv("CREDENTIALS_DIRECTORY");
+	fixture_write(f->dir, "word", "w");
+	assert_int_equal(load_with_credentials(f), -EINVAL);
+	assert_non_null(strstr(f->error, "lockbridge.conf:3: brokers[0].key: cannot read"));
+	assert_non_null(strstr(f->error, "or put the file there"));
+	/* the unit without its line */
+	setenv("CREDENTIALS_DIRECTORY", f->dir, 1);
+	assert_int_equal(load_with_credentials(f), -EINVAL);
+	assert_non_null(strstr(f->error, ":3: brokers[0].key: the service got no credential "
+					 "gw.key; the unit needs "
+					 "LoadCredential=gw.key:/etc/lockbridge/gw.key"));
+	/* what was not there yet when the service started */
+	fixture_write(f->dir, "gw.key", "");
+	assert_int_equal(load_with_credentials(f), -EINVAL);
+	assert_non_null(strstr(f->error, "gw.key is empty; systemctl restart lockbridge"));
+	fixture_write(f->dir, "gw.key", "k");
+	fixture_shell(f->dir, "rm word");
+	assert_int_equal(load_with_credentials(f), -EINVAL);
+	assert_non_null(strstr(f->error, ":4: brokers[0].password_file: the service got no "));
+	unsetenv("CREDENTIALS_DIRECTORY");
+}
+
+static void a_credentials_name_leads_nowhere_else(void **state)
+{
+	static const char *const bad[] = {"../x", "a/b", ".", "..", ".hidden", "a b", "a\tb", "Ã©"};
+	struct files *f = *state;
+	char text[512];
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		snprintf(text, sizeof(text),
+			 HEAD "brokers = ( { host = \"b\"; ca = \"/c\"; certificate = \"/c\"; "
+			      "key = \"%s\"; } );",
+			 bad[i]);
+		if (parse(f, text) != -EINVAL)
+			fail_msg("%s", bad[i]);
+		assert_memory_equal(f->error, "c.conf:3: brokers[0].key: ", 26);
+	}
+	/* the text alone touches no file, and keeps the name */
+	assert_int_equal(parse(f, HEAD "brokers = ( { host = \"b\"; ca = \"/c\"; certificate = "
+				       "\"/c\"; key = \"gateway.key\"; } );"),
+			 0);
+	assert_string_equal(f->config.brokers[0].key, "gateway.key");
+	/* a credential that is public is none */
+	assert_int_equal(parse(f, HEAD "brokers = ( { host = \"b\"; ca = \"ca.pem\"; } );"),
+			 -EINVAL);
+	assert_non_null(strstr(f->error, "is no absolute path"));
+}
+
 /* The example, with its paths led into our folder and these files put there. */
 static void the_example_is_accepted_and_its_defaults_are_true(void **state)
 {
@@ -489,6 +578,9 @@ int main(void)
 		test(a_file_is_loaded_with_its_key),
 		test(files_that_cannot_be_used_are_named),
 		test(a_file_that_may_not_be_read_is_named),
+		test(a_credential_is_the_services_or_stands_beside_the_file),
+		test(a_credential_that_lacks_is_named_with_what_to_do),
+		test(a_credentials_name_leads_nowhere_else),
 		test(the_example_is_accepted_and_its_defaults_are_true),
 	};
 
