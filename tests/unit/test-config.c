@@ -458,7 +458,8 @@ static int load_with_credentials(struct files *f)
 	fixture_write(f->dir, "lockbridge.conf",
 		      "gateway = \"gw-1\";\nroot_key_file = \"root.pem\";\n" SECRETS);
 	fixture_write(f->dir, "ca.pem", "x");
-	fixture_shell(f->dir, "sed -i \"s|\\(root.pem\\|ca.pem\\)|$PWD/&|g\" lockbridge.conf");
+	fixture_shell(f->dir, "sed -i \"s,\\(root\\.pem\\),$PWD/&,; s,\\(ca\\.pem\\),$PWD/&,g\" "
+			      "lockbridge.conf");
 	return load(f);
 }
 
