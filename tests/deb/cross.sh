@@ -61,7 +61,7 @@ unshare --mount sh -eu -c '
 	exec chroot root setpriv --reuid=1000 --regid=1000 --clear-groups --no-new-privs \
 		env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/build LC_ALL=C.UTF-8 LOCKBRIDGE_EMULATOR='"$emulator"' \
 		sh -c "cd /build/tree && dpkg-buildpackage -us -uc -b -a$1"' sh "$arch" >build.log 2>&1 || {
-	tail -n 60 build.log >&2
+	tail -n 25 build.log | cut -c1-240 >&2
 	echo "cross.sh: the whole log is in $PWD/build.log" >&2
 	exit 1
 }

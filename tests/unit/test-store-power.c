@@ -9,6 +9,7 @@
 #include "store-content.h"
 
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 /* --- the disk --- */
 
@@ -68,16 +69,20 @@ int fsync(int fd)
 	return sync_file(fd, SYS_fsync);
 }
 
-ssize_t pwrite64(int fd, const void *bytes, size_t n, off_t at)
+ssize_t pwrite64(int fd, const void *bytes, size_t n, off64_t at)
 {
+	const struct iovec what = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = n};
+
 	if (disk_error) {
 		errno = disk_error;
 		return -1;
 	}
-	return syscall(SYS_pwrite64, fd, bytes, n, at);
+	return pwritev64(fd, &what, 1, at);
 }
 
-ssize_t pwrite(int fd, const void *bytes, size_t n, off_t at)
+/* The symbol pwrite, of a library built without large files: for the compiler pwrite is pwrite64. */
+ssize_t plain_pwrite(int fd, const void *bytes, size_t n, long at) __asm__("pwrite");
+ssize_t plain_pwrite(int fd, const void *bytes, size_t n, long at)
 {
 	return pwrite64(fd, bytes, n, at);
 }
