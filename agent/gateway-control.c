@@ -173,7 +173,29 @@ static int on_events(int64_t since, uint32_t limit, void (*line)(const char *jso
 	return store_each_event(gw->store, from, limit, false, give_line, &lines);
 }
 
-static int on_test(const char *lock, struct control_test *test, void *user)
+static void on_cancel(struct control_task *task, void *user)
+{
+	struct gateway *gw = user;
+
+	for (size_t i = 0; i < gw->nlocks; i++) {
+		if (gw->locks[i]->test == task)
+			gw->locks[i]->test = NULL;
+	}
+	gateway_scan_cancel(gw, task);
+	gateway_door_cancel(gw, task);
+}
+
+static int on_scan(uint32_t seconds, struct control_task *task, void *user)
+{
+	return gateway_scan(user, seconds, task);
+}
+
+static int on_own_document(const char *base64url, struct control_task *task, void *user)
+{
+	return gateway_door(user, base64url, task);
+}
+
+static int on_test(const char *lock, struct control_task *test, void *user)
 {
 	struct gateway_lock *gl = gateway_lock_find(user, span_str(lock));
 	int r;
@@ -227,6 +249,9 @@ const struct control_ops gateway_control_ops = {
 	.diagnose = on_diagnose,
 	.events = on_events,
 	.test = on_test,
+	.scan = on_scan,
+	.document = on_own_document,
+	.cancel = on_cancel,
 	.reload = on_reload,
 	.named = on_named,
 };

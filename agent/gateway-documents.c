@@ -316,16 +316,17 @@ static bool took(struct gateway *gw, int verdict, const struct trust_change *cha
 	return change->kind == TOKEN_KEYS;
 }
 
-void gateway_document(struct gateway *gw, const struct trust_topic *topic, struct span payload)
+int gateway_document(struct gateway *gw, const struct trust_topic *topic, struct span payload)
 {
 	struct trust_change change;
-	int verdict = trust_offer(gw->trust, payload, topic, &change);
+	int first = trust_offer(gw->trust, payload, topic, &change), verdict = first;
 	bool again = took(gw, verdict, &change);
 
 	while (again && trust_retry(gw->trust, &verdict, &change) > 0)
 		(void)took(gw, verdict, &change);
 	if (again)
 		(void)gateway_stored(gw, put_pending(gw), "pending keys");
+	return first < 0 ? REASON_LOCK_ERROR : first;
 }
 
 /* --- for one gateway ---------------------------------------------------------------------------- */
@@ -352,7 +353,7 @@ static int judge_reader(struct gateway *gw, struct span document, struct gate_ou
 	return r;
 }
 
-static void reader_document(struct gateway *gw, struct span payload)
+static int reader_document(struct gateway *gw, struct span payload)
 {
 	struct gate_output out = {0};
 	struct gateway_lock *gl;
@@ -361,23 +362,24 @@ static void reader_document(struct gateway *gw, struct span payload)
 
 	if (r != 0) {
 		refuse(gw, TOKEN_AUTHORIZATION, &out.token, r < 0 ? REASON_LOCK_ERROR : r);
-		return;
+		return r < 0 ? REASON_LOCK_ERROR : r;
 	}
 	gl = gateway_lock_find(gw, out.token.aud);
 	if (!gl || out.token.iat < gl->reader_iat)
-		return;
+		return 0;
 	snprintf(slot, sizeof(slot), "reader/%s", gl->config.id);
 	if (gateway_stored(
 		    gw,
 		    store_put_document(gw->store, slot, ORDER_READER, payload, span_of(NULL, 0)),
 		    "reader") < 0)
-		return;
+		return REASON_LOCK_ERROR;
 	gl->reader_iat = out.token.iat;
 	gl->reader_exp = out.token.exp;
 	log_fact(LOG_INFO, "may read the lock's log", "LOCK", gl->config.id, NULL);
 	if (lock_set_reader(gl->lock, payload) < 0)
 		log_fact(LOG_ERR, "read authorization cannot be used", "LOCK", gl->config.id, NULL);
 	gateway_state_changed(gw, false);
+	return 0;
 }
 
 static int restore_reader(const char *slot, struct span document, struct span under, void *user)
@@ -420,58 +422,111 @@ static int drop_reader(const char *slot, struct span document, struct span under
 	return 0;
 }
 
-/* A claim is signed by the root key that it names, a release by the city's root in force. */
-static void forward(struct gateway *gw, struct span payload, const struct token *token)
+/* The root that would sign the next keys, as the lock itself judges a release. */
+static int verify_release(const struct gateway *gw, const struct cose_sign1 *cose)
+{
+	if (gw->trust->nchain)
+		return keyset_verify(&gw->trust->keyset, cose, ROLE_ROOT);
+	if (!span_equal(cose->kid, SPAN(gw->trust->anchor.kid)))
+		return REASON_UNKNOWN_KEY;
+	return key_verify(&gw->trust->anchor, cose);
+}
+
+/* A claim is signed by the root key that it names: ours, or the lock would obey a stranger. */
+static int verify_claim(const struct gateway *gw, const struct token *token)
+{
+	if (!span_equal(token->cose.kid, SPAN(token->key.kid)) ||
+	    !gateway_our_root(gw, token->key.kid))
+		return REASON_UNKNOWN_KEY;
+	return key_verify(&token->key, &token->cose);
+}
+
+static int forward(struct gateway *gw, struct span payload, const struct token *token,
+		   struct gateway_own *ret)
 {
 	struct gateway_lock *gl = gateway_lock_find(gw, token->aud);
-	int r = 0;
+	int r = token->kind == TOKEN_CLAIM ? verify_claim(gw, token)
+					   : verify_release(gw, &token->cose);
 
-	if (token->kind == TOKEN_CLAIM)
-		r = span_equal(token->cose.kid, SPAN(token->key.kid))
-			    ? cose_verify(&token->cose, token->key.pub)
-			    : REASON_UNKNOWN_KEY;
-	else
-		r = keyset_verify(&gw->trust->keyset, &token->cose, ROLE_ROOT);
 	if (r == 0 && !gl)
 		r = REASON_WRONG_LOCK;
 	if (r == 0 && lock_forward(gl->lock, payload) < 0)
 		r = REASON_BUSY;
+	if (r < 0)
+		r = REASON_LOCK_ERROR;
 	if (r != 0)
-		refuse(gw, token->kind, token, r < 0 ? REASON_LOCK_ERROR : r);
+		refuse(gw, token->kind, token, r);
+	else
+		ret->lock = gl;
+	return r;
 }
 
-void gateway_own_document(struct gateway *gw, struct span payload)
+void gateway_forwarded(struct gateway_lock *gl, const struct lock_forwarded *forwarded)
+{
+	struct token token = {.kind = forwarded->kind};
+
+	log_fact(LOG_NOTICE, forwarded->kind == TOKEN_CLAIM ? "claim answered" : "release answered",
+		 "LOCK", gl->config.id, "OUTCOME", outcome_word(forwarded->outcome), "REASON",
+		 reason_word(forwarded->reason), NULL);
+	/* A receipt is an event of its own. */
+	memcpy(token.digest, forwarded->digest, DIGEST_LEN);
+	if (forwarded->receipt.len == 0)
+		refuse(gl->gw, forwarded->kind, &token, forwarded->reason);
+	gateway_door_forwarded(gl, forwarded);
+}
+
+static int trusted(struct gateway *gw, struct span payload)
 {
 	struct trust_topic any = {.any = true};
-	struct cose_sign1 cose;
+
+	return gateway_document(gw, &any, payload);
+}
+
+static int take(struct gateway *gw, struct span payload, struct gateway_own *ret)
+{
 	struct token token;
 	int r;
 
-	if (cose_parse(payload, &cose) != 0) {
-		refuse(gw, TOKEN_KINDS, NULL, REASON_MALFORMED);
-		return;
-	}
-	switch (token_kind_of(&cose)) {
+	switch (ret->kind) {
 	case TOKEN_KEYS:
 	case TOKEN_POLICY:
 	case TOKEN_LIST:
-		gateway_document(gw, &any, payload);
-		return;
+		return trusted(gw, payload);
 	case TOKEN_AUTHORIZATION:
-		reader_document(gw, payload);
-		return;
+		return reader_document(gw, payload);
 	case TOKEN_CLAIM:
 	case TOKEN_RELEASE:
 		r = token_parse(payload, &token);
+		memcpy(ret->digest, token.digest, DIGEST_LEN);
 		if (r == 0)
-			forward(gw, payload, &token);
-		else
-			refuse(gw, token.kind, &token, r);
-		return;
+			return forward(gw, payload, &token, ret);
+		refuse(gw, token.kind, &token, r);
+		return r;
 	case TOKEN_PRESENTATION:
 	case TOKEN_RECEIPT:
 	case TOKEN_KINDS:
 		break;
 	}
 	refuse(gw, TOKEN_KINDS, NULL, REASON_WRONG_ROLE);
+	return REASON_WRONG_ROLE;
+}
+
+int gateway_take_document(struct gateway *gw, struct span payload, struct gateway_own *ret)
+{
+	struct cose_sign1 cose;
+
+	*ret = (struct gateway_own){.kind = TOKEN_KINDS};
+	if (cose_parse(payload, &cose) != 0) {
+		refuse(gw, TOKEN_KINDS, NULL, REASON_MALFORMED);
+		return REASON_MALFORMED;
+	}
+	ret->kind = token_kind_of(&cose);
+	return take(gw, payload, ret);
+}
+
+void gateway_own_document(struct gateway *gw, struct span payload)
+{
+	struct gateway_own own;
+
+	(void)gateway_take_document(gw, payload, &own);
 }

@@ -140,14 +140,14 @@ static void on_reachable(bool yes, void *user)
 static void on_tested(const struct lock_test_result *result, void *user)
 {
 	struct gateway_lock *gl = user;
-	struct control_test *test = steal(gl->test);
+	struct control_task *test = steal(gl->test);
 	struct message_lock now;
 	char json[256];
 
 	if (!test)
 		return;
 	if (!result->ok) {
-		control_test_done(test, NULL, result->why ? result->why : "no answer");
+		control_task_done(test, NULL, result->why ? result->why : "no answer");
 		return;
 	}
 	lock_fill(gl->lock, &now);
@@ -155,7 +155,7 @@ static void on_tested(const struct lock_test_result *result, void *user)
 		 "{\"lock\":\"%s\",\"signal\":%d,\"connect_ms\":%u,\"round_trip_ms\":%u}",
 		 gl->config.id, now.has_rssi ? now.rssi : 0, result->connect_ms,
 		 result->round_trip_ms);
-	control_test_done(test, json, NULL);
+	control_task_done(test, json, NULL);
 }
 
 static void on_stranger(const char *why, void *user)
@@ -166,6 +166,11 @@ static void on_stranger(const char *why, void *user)
 		 "DETAIL", why, NULL);
 	if (!gl->config.address[0])
 		gl->address[0] = 0; /* look for it anew */
+}
+
+static void on_forwarded(const struct lock_forwarded *forwarded, void *user)
+{
+	gateway_forwarded(user, forwarded);
 }
 
 static const struct lock_ops ops = {
@@ -179,6 +184,7 @@ static const struct lock_ops ops = {
 	.keep = on_keep,
 	.reachable = on_reachable,
 	.tested = on_tested,
+	.forwarded = on_forwarded,
 	.stranger = on_stranger,
 };
 
@@ -217,11 +223,13 @@ static bool load(struct gateway_lock *gl, struct lock_stored *ret)
 
 static void load_address(struct gateway_lock *gl)
 {
+	const char *met = gateway_scan_address(gl->gw, &gl->config);
 	char key[ID_MAX + 16];
 	size_t len;
 
-	if (gl->config.address[0]) {
-		snprintf(gl->address, sizeof(gl->address), "%s", gl->config.address);
+	if (gl->config.address[0] || met) {
+		snprintf(gl->address, sizeof(gl->address), "%s",
+			 gl->config.address[0] ? gl->config.address : met);
 		return;
 	}
 	snprintf(key, sizeof(key), "address/%s", gl->config.id);
@@ -260,6 +268,8 @@ static int add(struct gateway *gw, const struct config_lock *config)
 	gl->gw = gw;
 	gl->config = *config;
 	load_address(gl);
+	if (!gl->address[0])
+		gateway_strangers_forget(gw);
 	met = load(gl, &stored);
 	options.id = gl->config.id;
 	options.key = gl->config.key;
@@ -292,7 +302,8 @@ static void drop(struct gateway *gw, size_t i)
 	struct gateway_lock *gl = gw->locks[i];
 
 	if (gl->test)
-		control_test_done(steal(gl->test), NULL, "the lock was removed");
+		control_task_done(steal(gl->test), NULL, "the lock was removed");
+	gateway_door_removed(gl);
 	gw->locks[i] = gw->locks[--gw->nlocks];
 	gateway_radio_release(gl);
 }

@@ -9,10 +9,12 @@
  *   gateway-authorize.c  authorizations and their outcomes
  *   gateway-locks.c      one session per lock
  *   gateway-radio.c      adverts and links
+ *   gateway-scan.c       which locks are on air
  *   gateway-broker.c     topics in and out
  *   gateway-report.c     presence, state, health, the locks' topics
  *   gateway-control.c    the person at the box
  */
+ *   gateway-door.c       a document that they hand over
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +37,7 @@
 #define GATEWAY_STRANGERS   64
 #define GATEWAY_PAYLOAD_MAX (256u * 1024) /* an event with the copy of a list in it */
 #define GATEWAY_WAIT_MS	    60000u	  /* for the radio, on behalf of a command */
+#define GATEWAY_HEARD	    64
 #define GATEWAY_FORGET_S    (7u * 86400)  /* ctis after their exp */
 #define GATEWAY_HOUR_US	    3600000000ull
 
@@ -47,7 +50,7 @@ struct gateway_lock {
 	bool ready, announced, dirty;
 	sd_event_source *alarm;
 	uint64_t reader_iat, reader_exp; /* exp 0: no read authorization */
-	struct control_test *test;
+	struct control_task *test;
 	uint8_t advert[6];	   /* as it is on disk */
 	struct gateway_lock *next; /* of gw->leaving */
 };
@@ -65,6 +68,31 @@ struct gateway_unknown {
 
 struct gateway_counters {
 	uint64_t turn_max_us, turns;
+/* A lock on air. Nothing here is proven. */
+struct gateway_heard {
+	char address[BLUEZ_ADDRESS_SIZE];
+	uint64_t heard_ms, info_ms;
+	int rssi;
+	struct advert advert, at_info; /* at_info: when info was read */
+	bool has_info;
+	struct info info;
+	unsigned scan, tries; /* of the scan with this number */
+};
+
+struct gateway_scan {
+	struct control_task *task; /* NULL: nobody looks */
+	uint64_t since_ms, until_ms;
+	unsigned number;
+	sd_event_source *timer;
+};
+
+struct gateway_door { /* a claim or release that somebody waits for */
+	struct control_task *task;
+	char lock[ID_MAX + 1];
+	uint8_t digest[DIGEST_LEN];
+	sd_event_source *timer;
+};
+
 	uint64_t refused[REASON_COUNT_];
 	uint64_t accepted, done, failed, unknown;
 	uint64_t documents_applied, documents_refused, receipts, events_rejected;
@@ -146,12 +174,17 @@ int gateway_stored(struct gateway *gw, int r, const char *what);
 
 /* gateway-time.c */
 int gateway_time_start(struct gateway *gw);
+	bool probe_ready;
 struct time_verdict gateway_time(struct gateway *gw);
 void gateway_time_learn(struct gateway *gw, enum token_kind kind, uint64_t iat);
 extern const struct clock_ops gateway_clock_ops;
 
 /* gateway-events.c */
 /* Fills stream, seq, prev and time; malloc'd text or NULL. To be stored before the next one. */
+	struct gateway_heard heard[GATEWAY_HEARD];
+	size_t nheard;
+	struct gateway_scan scan;
+	struct gateway_door door;
 char *gateway_event_encode(struct gateway *gw, struct event *event);
 void gateway_event_stored(struct gateway *gw, const char *text);
 /* Encodes, stores, sends. 0 or -errno. */
@@ -166,7 +199,8 @@ void gateway_trim(struct gateway *gw);
 
 /* gateway-documents.c */
 int gateway_documents_restore(struct gateway *gw);
-void gateway_document(struct gateway *gw, const struct trust_topic *topic, struct span payload);
+/* 0: in force; else the reason. */
+int gateway_document(struct gateway *gw, const struct trust_topic *topic, struct span payload);
 /* What arrived for this gateway alone: also a reader's authorization, a claim, a release. */
 void gateway_own_document(struct gateway *gw, struct span payload);
 void gateway_documents_again(struct gateway *gw);   /* what could not be written */
@@ -187,6 +221,18 @@ void gateway_gate_input(struct gateway *gw, struct gate_input *in,
 			struct gate_lock locks[static CONFIG_LOCKS]);
 
 /* gateway-locks.c */
+/* The same, and says: 0: in force, held, or on its way to a lock; else the reason, which was told as
+ * an event. */
+struct gateway_own {
+	enum token_kind kind; /* TOKEN_KINDS: none */
+	uint8_t digest[DIGEST_LEN];
+	struct gateway_lock *lock; /* not NULL: it is on its way there */
+};
+int gateway_take_document(struct gateway *gw, struct span payload, struct gateway_own *ret);
+/* What a lock said to a claim or release. */
+void gateway_forwarded(struct gateway_lock *gl, const struct lock_forwarded *forwarded);
+/* Of our chain, or the next in it. */
+bool gateway_our_root(const struct gateway *gw, const uint8_t kid[static DIGEST_LEN]);
 int gateway_locks_sync(struct gateway *gw); /* makes the sessions what the configuration says */
 void gateway_lock_free(struct gateway_lock *gl);
 struct gateway_lock *gateway_lock_find(struct gateway *gw, struct span id);
@@ -214,7 +260,25 @@ void gateway_lock_changed(struct gateway_lock *gl);
 void gateway_problems(struct gateway *gw, struct problems *ret);
 void gateway_fill_state(struct gateway *gw, struct message_state *ret);
 void gateway_fill_lock(struct gateway_lock *gl, struct message_lock *ret);
+/* Reads the info of a device, one at a time: gateway_scan_info(). 0 or -errno. */
+int gateway_probe(struct gateway *gw, const char *address);
+void gateway_strangers_forget(struct gateway *gw);
 void gateway_fill_health(struct gateway *gw, struct message_health *ret);
 
 /* gateway-control.c */
 extern const struct control_ops gateway_control_ops;
+/* gateway-scan.c; 0: the task is answered there */
+int gateway_scan(struct gateway *gw, uint32_t seconds, struct control_task *task);
+void gateway_scan_cancel(struct gateway *gw, const struct control_task *task);
+void gateway_scan_heard(struct gateway *gw, const struct bluez_advert *heard,
+			const struct advert *advert);
+void gateway_scan_info(struct gateway *gw, const char *address, const struct info *info);
+/* Where this lock was met, or NULL. */
+const char *gateway_scan_address(struct gateway *gw, const struct config_lock *lock);
+
+/* gateway-door.c; 0: the task is answered there */
+int gateway_door(struct gateway *gw, const char *base64url, struct control_task *task);
+void gateway_door_cancel(struct gateway *gw, const struct control_task *task);
+void gateway_door_forwarded(struct gateway_lock *gl, const struct lock_forwarded *forwarded);
+void gateway_door_removed(struct gateway_lock *gl);
+

@@ -134,17 +134,46 @@ static const struct bluez_link_ops link_ops = {
 
 /* --- what sessions ask -------------------------------------------------------------------------- */
 
+static int held(const struct gateway *gw)
+{
+	int ready = gw->probe && gw->probe_ready;
+
+	for (size_t i = 0; i < gw->nlocks; i++)
+		ready += gw->locks[i]->ready;
+	return ready;
+}
+
 /* For a command: with all links taken, one that carries no command gives way. */
 static void make_room(struct gateway_lock *gl)
 {
 	struct gateway *gw = gl->gw;
-	int ready = 0;
 
-	for (size_t i = 0; i < gw->nlocks; i++)
-		ready += gw->locks[i]->ready;
-	for (size_t i = 0; i < gw->nlocks && ready >= gw->config.links_max; i++) {
+	if (held(gw) < gw->config.links_max)
+		return;
+	if (gw->probe && gw->probe_ready) {
+		bluez_disconnect(gw->probe);
+		return;
+	}
+	for (size_t i = 0; i < gw->nlocks; i++) {
 		if (gw->locks[i] != gl && gw->locks[i]->ready && lock_yield(gw->locks[i]->lock))
 			return;
+	}
+}
+
+/* For a claim or release: tries that others make would keep it waiting longer than the button
+ * does. A command is no such other. */
+static void go_before_others(struct gateway_lock *gl)
+{
+	struct gateway *gw = gl->gw;
+
+	make_room(gl);
+	if (gw->probe && !gw->probe_ready)
+		bluez_disconnect(gw->probe);
+	for (size_t i = 0; i < gw->nlocks; i++) {
+		struct gateway_lock *other = gw->locks[i];
+
+		if (other != gl && other->link && !other->ready && !lock_hurries(other->lock))
+			(void)lock_yield(other->lock);
 	}
 }
 
@@ -157,6 +186,8 @@ static int radio_connect(bool urgent, void *user)
 		return -EAGAIN;
 	if (urgent)
 		make_room(gl);
+	else if (lock_hurries(gl->lock))
+		go_before_others(gl);
 	r = bluez_connect(gl->gw->bluez, gl->address, &profile, urgent, &link_ops, gl, &gl->link);
 	if (r < 0 && r != -ENETDOWN && r != -EEXIST)
 		log_fact(LOG_WARNING, "cannot connect", "LOCK", gl->config.id, "DETAIL",
@@ -255,6 +286,9 @@ static bool is_stranger(const struct gateway *gw, const char *address)
 
 static void on_probe_ready(struct bluez_link *link, unsigned frame, void *user)
 {
+	struct gateway *gw = user;
+
+	gw->probe_ready = true;
 	if (bluez_read(link, LOCK_INFO) < 0)
 		bluez_disconnect(link);
 }
@@ -268,6 +302,7 @@ static void on_probe_read(struct bluez_link *link, unsigned chr, int r, struct s
 
 	if (r == 0 && info_parse(value, &info) == 0) {
 		note_stranger(gw, gw->probing, clock_boot_ms() + STRANGER_MS);
+		gateway_scan_info(gw, gw->probing, &info);
 		for (size_t i = 0; i < gw->nlocks; i++) {
 			struct gateway_lock *gl = gw->locks[i];
 
@@ -315,18 +350,35 @@ static const struct bluez_link_ops probe_ops = {
 	.closed = on_probe_closed,
 };
 
-static void probe(struct gateway *gw, const char *address)
+int gateway_probe(struct gateway *gw, const char *address)
+{
+	int r;
+
+	if (gw->probe)
+		return -EBUSY;
+	snprintf(gw->probing, sizeof(gw->probing), "%s", address);
+	gw->found[0] = 0;
+	gw->probe_ready = false;
+	r = bluez_connect(gw->bluez, address, &profile, false, &probe_ops, gw, &gw->probe);
+	if (r < 0)
+		gw->probe = NULL;
+	return r;
+}
+
+/* A lock that is new in the configuration may be one of them. */
+void gateway_strangers_forget(struct gateway *gw)
+{
+	gw->nstrangers = 0;
+}
+
+static void search(struct gateway *gw, const char *address)
 {
 	bool searching = false;
 
 	for (size_t i = 0; i < gw->nlocks; i++)
 		searching |= !gw->locks[i]->address[0];
-	if (!searching || gw->probe || is_stranger(gw, address))
-		return;
-	snprintf(gw->probing, sizeof(gw->probing), "%s", address);
-	gw->found[0] = 0;
-	if (bluez_connect(gw->bluez, address, &profile, false, &probe_ops, gw, &gw->probe) < 0)
-		gw->probe = NULL;
+	if (searching && !is_stranger(gw, address))
+		(void)gateway_probe(gw, address);
 }
 
 /* --- the radio itself --------------------------------------------------------------------------- */
@@ -352,6 +404,7 @@ static void on_advert(const struct bluez_advert *heard, void *user)
 
 	if (!advert_parse(heard->data, &advert))
 		return;
+	gateway_scan_heard(gw, heard, &advert);
 	for (size_t i = 0; i < gw->nlocks; i++) {
 		if (strcmp(gw->locks[i]->address, heard->address) != 0)
 			continue;
@@ -359,7 +412,7 @@ static void on_advert(const struct bluez_advert *heard, void *user)
 		lock_advert(gw->locks[i]->lock, &advert, heard->rssi);
 		return;
 	}
-	probe(gw, heard->address);
+	search(gw, heard->address);
 }
 
 static void on_recovery(enum bluez_rung rung, const char *detail, void *user)

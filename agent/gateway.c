@@ -241,6 +241,9 @@ void gateway_free(struct gateway *gw)
 	sd_event_source_disable_unref(gw->health);
 	trust_free(gw->trust);
 	store_close(gw->store);
+	sd_event_source_disable_unref(gw->scan.timer);
+	sd_event_source_disable_unref(gw->door.timer);
+	gateway_certificate_stop(gw);
 	signer_wipe(&gw->reader);
 	sd_event_unref(gw->event);
 	free(gw);

@@ -22,24 +22,6 @@ int lock_test(struct lock *l)
 	return 0;
 }
 
-int lock_forward(struct lock *l, struct span document)
-{
-	uint8_t *copy;
-
-	if (l->nforwards == LOCK_FORWARDS)
-		return -EBUSY;
-	copy = malloc(document.len);
-	if (!copy)
-		return -ENOMEM;
-	memcpy(copy, document.data, document.len);
-	l->forwards[l->nforwards].document = copy;
-	l->forwards[l->nforwards].len = document.len;
-	l->forwards[l->nforwards++].tries = 0;
-	l->connect_at = l->link == LINK_NONE ? 0 : l->connect_at;
-	lock_advance(l);
-	return 0;
-}
-
 int lock_set_reader(struct lock *l, struct span authorization)
 {
 	struct token token;
@@ -149,6 +131,9 @@ void lock_advert(struct lock *l, const struct advert *advert, int rssi)
 		l->seen = l->time;
 	if (l->link == LINK_NONE)
 		judge_advert(l, seen);
+	/* Claimed, released or undone at the door, which need not show in what it holds. */
+	if (l->link == LINK_NONE && l->owner_known && advert->unowned == l->holds.has_owner)
+		l->hint = l->doubt = true;
 	if (l->has_rssi && abs(l->rssi - l->rssi_shown) >= 10 &&
 	    (!l->shown_at || now - l->shown_at >= 60000)) {
 		l->rssi_shown = l->rssi;
@@ -257,6 +242,14 @@ bool lock_challenge(const struct lock *l, uint8_t ret[static CHALLENGE_LEN])
 {
 	memcpy(ret, l->challenge, CHALLENGE_LEN);
 	return l->has_challenge && !l->doubt;
+}
+
+int lock_owner(const struct lock *l, uint8_t ret[static DIGEST_LEN])
+{
+	if (!l->owner_known)
+		return -ENODATA;
+	memcpy(ret, l->holds.owner, DIGEST_LEN);
+	return l->holds.has_owner;
 }
 
 bool lock_is_up(const struct lock *l)

@@ -2,7 +2,8 @@
 #pragma once
 /*
  * Shared by lock.c (life, requests, connecting), lock-command.c (an authorization and its answer),
- * lock-sync.c (everything else that goes over a link) and lock-receipt.c (what receipts teach).
+ * lock-forward.c (claims and releases), lock-sync.c (everything else that goes over a link) and
+ * lock-receipt.c (what receipts teach).
  */
 #include "lock.h"
 
@@ -75,6 +76,24 @@ struct lock_write { /* one frame on its way */
 	unsigned step; /* step_count when it was written */
 };
 
+struct lock_forward {
+	uint8_t *document; /* owned */
+	size_t len;
+	enum token_kind kind;
+	uint8_t digest[DIGEST_LEN];
+	unsigned tries;
+};
+
+struct lock_told { /* a forwarded one's answer, until info is read */
+	bool due;
+	enum token_kind kind;
+	uint8_t digest[DIGEST_LEN];
+	enum outcome outcome;
+	enum reason reason;
+	size_t len;
+	uint8_t receipt[TOKEN_SMALL_MAX];
+};
+
 struct lock {
 	const struct lock_radio *radio;
 	const struct lock_ops *ops;
@@ -88,6 +107,7 @@ struct lock {
 
 	/* what is known */
 	struct open_holds holds;
+	bool owner_known;	   /* holds.owner comes from info, in this life */
 	bool met;		   /* applied, challenge come from the lock itself, some day */
 	bool has_challenge, doubt; /* doubt: an advert hints that it changed */
 	uint8_t challenge[CHALLENGE_LEN];
@@ -151,12 +171,9 @@ struct lock {
 	unsigned fail_gap, hint_gap, tail_tries;
 	uint8_t *reader_auth; /* owned */
 	size_t reader_auth_len;
-	struct {
-		uint8_t *document; /* owned */
-		size_t len;
-		unsigned tries;
-	} forwards[LOCK_FORWARDS];
+	struct lock_forward forwards[LOCK_FORWARDS];
 	size_t nforwards;
+	struct lock_told told;
 	enum token_kind pushing;
 };
 
@@ -185,10 +202,18 @@ void lock_command_link_gone(struct lock *l, enum lock_end end);
 /* Due times passed. */
 void lock_command_alarm(struct lock *l, uint64_t now);
 
+/* lock-forward.c */
+void lock_forward_send(struct lock *l);
+void lock_forward_receipt(struct lock *l, const struct open_answer *answer);
+void lock_forward_short(struct lock *l, enum reason reason);
+void lock_forward_link_gone(struct lock *l);
+void lock_forward_tell(struct lock *l, const struct info *info); /* NULL: not read */
+
 /* lock-sync.c */
 bool lock_wants_visit(struct lock *l, uint64_t now, uint64_t *ret_at);
 void lock_next_step(struct lock *l);
 void lock_cut_step(struct lock *l); /* a command comes first */
+void lock_step_send(struct lock *l, enum lock_step step, struct span document);
 void lock_step_answer(struct lock *l, enum open_said said, const struct open_answer *answer);
 void lock_step_value(struct lock *l, enum lock_chr chr, int r, struct span value);
 void lock_tested(struct lock *l, const char *why); /* why NULL: it went well */

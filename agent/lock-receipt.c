@@ -95,6 +95,7 @@ static void skip_to(struct lock *l, uint64_t n)
 
 void lock_publish(struct lock *l, const struct open_answer *answer)
 {
+	lock_forward_receipt(l, answer);
 	if (answer->result.has_n && !lock_file(l, answer->result.n))
 		return;
 	l->ops->receipt(&answer->token, answer->document, &answer->result, l->user);

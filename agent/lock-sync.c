@@ -37,12 +37,16 @@ bool lock_wants_visit(struct lock *l, uint64_t now, uint64_t *ret_at)
 	uint64_t pace = l->connect_at ? l->connect_at + LOCK_PACE_MS : 0;
 
 	*ret_at = 0;
-	if (l->test || l->nforwards) {
+	if (l->test) {
 		*ret_at = pace;
 		return now >= pace;
 	}
 	if (!l->heard || now - l->heard_at > LOCK_HEARD_MS)
 		return false; /* its next advert asks again */
+	if (l->nforwards) {
+		*ret_at = pace;
+		return now >= pace;
+	}
 	if (!has_reason(l, now)) {
 		if (l->reader_auth && l->fetch_at > now)
 			*ret_at = l->fetch_at;
@@ -62,7 +66,7 @@ static void begin(struct lock *l, enum lock_step step)
 	l->linger_at = 0;
 }
 
-static void send(struct lock *l, enum lock_step step, struct span document)
+void lock_step_send(struct lock *l, enum lock_step step, struct span document)
 {
 	begin(l, step);
 	l->sending = true;
@@ -110,7 +114,7 @@ static bool send_document(struct lock *l)
 			l->transfer = true;
 			l->link_end = l->up_at + LOCK_TRANSFER_MS;
 		}
-		send(l, STEP_PUSH, push.document);
+		lock_step_send(l, STEP_PUSH, push.document);
 		return true;
 	case OPEN_ASK_INFO:
 		if (l->info_fresh) {
@@ -140,7 +144,7 @@ static bool read_log(struct lock *l)
 		return true;
 	}
 	if (!l->reader_ok) {
-		send(l, STEP_READER, span_of(l->reader_auth, l->reader_auth_len));
+		lock_step_send(l, STEP_READER, span_of(l->reader_auth, l->reader_auth_len));
 		return true;
 	}
 	n = since_encode(l->n, l->small, sizeof(l->small));
@@ -148,7 +152,7 @@ static bool read_log(struct lock *l)
 		return false;
 	l->gap = false;
 	l->logging = true;
-	send(l, STEP_SINCE, span_of(l->small, (size_t)n));
+	lock_step_send(l, STEP_SINCE, span_of(l->small, (size_t)n));
 	return true;
 }
 
@@ -161,13 +165,7 @@ void lock_next_step(struct lock *l)
 		return;
 	}
 	if (l->nforwards) {
-		struct token token;
-		struct span document = span_of(l->forwards[0].document, l->forwards[0].len);
-
-		if (token_parse(document, &token) == 0)
-			memcpy(l->digest, token.digest, DIGEST_LEN);
-		l->forwards[0].tries++;
-		send(l, STEP_FORWARD, document);
+		lock_forward_send(l);
 		return;
 	}
 	if (send_document(l) || read_log(l))
@@ -211,12 +209,6 @@ static void refused(struct lock *l, enum reason reason)
 {
 	remember_refused(l);
 	lock_set_trouble(l, TROUBLE_DOCUMENT, reason_word(reason));
-}
-
-static void drop_forward(struct lock *l)
-{
-	free(l->forwards[0].document);
-	memmove(l->forwards, l->forwards + 1, --l->nforwards * sizeof(l->forwards[0]));
 }
 
 static void pushed(struct lock *l, const struct open_answer *answer)
@@ -278,7 +270,7 @@ static void present(struct lock *l)
 		lock_end_link(l);
 		return;
 	}
-	send(l, STEP_PRESENT, span_of(l->small, (size_t)n));
+	lock_step_send(l, STEP_PRESENT, span_of(l->small, (size_t)n));
 }
 
 static void short_answer(struct lock *l, unsigned code)
@@ -289,6 +281,11 @@ static void short_answer(struct lock *l, unsigned code)
 	}
 	if (code == FRAME_GO_ON)
 		return;
+	if (l->step == STEP_FORWARD && code != FRAME_GAP) {
+		done(l);
+		lock_forward_short(l, open_short_reason(code));
+		return;
+	}
 	if (code == FRAME_TRY_LATER || (code == FRAME_GAP && l->gap_again)) {
 		lock_session_fails(l, TROUBLE_SILENT, "the lock asks to try later");
 		return;
@@ -300,9 +297,6 @@ static void short_answer(struct lock *l, unsigned code)
 	}
 	if (l->step == STEP_PUSH) {
 		refused(l, open_short_reason(code));
-	} else if (l->step == STEP_FORWARD) {
-		lock_set_trouble(l, TROUBLE_DOCUMENT, reason_word(open_short_reason(code)));
-		drop_forward(l);
 	} else {
 		l->reader_ok = false;
 		l->reader_refused = true;
@@ -357,8 +351,9 @@ static bool answers_step(const struct lock *l, const struct open_answer *answer)
 {
 	switch (l->step) {
 	case STEP_PUSH:
-	case STEP_FORWARD:
 		return span_equal(answer->token.cti, SPAN(l->digest));
+	case STEP_FORWARD:
+		return l->nforwards && span_equal(answer->token.cti, SPAN(l->forwards[0].digest));
 	case STEP_READER:
 	case STEP_PRESENT:
 		return span_equal(answer->token.cti, span_of(l->reader_cti, l->reader_cti_len));
@@ -395,12 +390,9 @@ void lock_step_answer(struct lock *l, enum open_said said, const struct open_ans
 	} else if (l->step == STEP_PUSH) {
 		pushed(l, answer);
 	} else if (l->step == STEP_FORWARD) {
+		done(l);
 		lock_learn(l, &answer->result);
 		lock_publish(l, answer);
-		drop_forward(l);
-		l->need_info = true;
-		l->holds.nrefused = 0;
-		done(l);
 	} else {
 		reader_receipt(l, answer);
 	}
@@ -442,11 +434,13 @@ static void read_info(struct lock *l, int r, struct span value)
 			   TROUBLE_STRANGER | TROUBLE_UNOWNED | TROUBLE_SILENT | TROUBLE_RUBBISH);
 	l->need_info = false;
 	l->info_fresh = true;
+	l->owner_known = true;
 	l->holds.has_owner = info.owned;
 	memcpy(l->holds.owner, info.owner, DIGEST_LEN);
 	l->holds.max = info.max;
 	lock_learn_holds(l, info.challenge, info.applied, info.napplied);
 	l->ops->keep(l->user);
+	lock_forward_tell(l, &info);
 	if (l->test)
 		lock_tested(l, NULL);
 }

@@ -173,6 +173,7 @@ void lock_disconnected(struct lock *l, enum lock_end end, const char *detail)
 	}
 	if (l->test && end != LOCK_CLOSED && end != LOCK_PREEMPTED)
 		lock_tested(l, end == LOCK_UNREACHABLE ? "no connection" : detail);
+	lock_forward_link_gone(l);
 	lock_command_link_gone(l, end);
 	l->complete = false;
 	lock_advance(l);

@@ -59,6 +59,21 @@ struct lock_test_result {
 	const char *why; /* not ok: in words */
 };
 
+/* What became of a claim or release. */
+struct lock_forwarded {
+	enum token_kind kind;
+	uint8_t digest[DIGEST_LEN];
+	/* CLAIMED or RELEASED, as the lock signed it; REFUSED; UNKNOWN: sent again and again, and no
+	 * answer */
+	enum outcome outcome;
+	enum reason reason;
+	struct span receipt; /* len 0: a short answer, unsigned, or none */
+	/* What info said afterwards, unsigned too. A claim or release whose answer was lost is
+	 * refused when it is sent again: then this tells. */
+	bool has_owner, owned;
+	uint8_t owner[DIGEST_LEN];
+};
+
 struct lock_ops {
 	uint64_t (*now_ms)(void *user);
 	/* One alarm, replaced by each call; 0: none. Then lock_alarm(). */
@@ -79,6 +94,8 @@ struct lock_ops {
 	void (*keep)(void *user);    /* what lock_stored() gives must go to disk */
 	void (*reachable)(bool yes, void *user);
 	void (*tested)(const struct lock_test_result *result, void *user);
+	/* Once per lock_forward(), unless dropped. */
+	void (*forwarded)(const struct lock_forwarded *forwarded, void *user);
 	/* What looks like this lock is another one, or cannot prove to be it. */
 	void (*stranger)(const char *why, void *user);
 };
@@ -130,8 +147,13 @@ bool lock_busy(const struct lock *lock);
 
 /* Measures signal and relay without moving the bolt: tested() follows. -EBUSY: one is running. */
 int lock_test(struct lock *lock);
-/* A claim or release for this lock: sent at the next chance, once. -EBUSY: queue is full. */
+/* A claim or release for this lock: sent as soon as it is heard; forwarded() follows. -EBUSY: queue
+ * is full. */
 int lock_forward(struct lock *lock, struct span document);
+/* Not to be sent any more, as far as it was not. */
+void lock_forward_drop(struct lock *lock, const uint8_t digest[static DIGEST_LEN]);
+/* Somebody waits for this lock, with less right than one who wants to open a door. */
+bool lock_hurries(const struct lock *lock);
 /* The `read` authorization; empty: none (any more). */
 int lock_set_reader(struct lock *lock, struct span authorization);
 /* Fetch the log after delay_ms (as soon as the lock is heard). */
@@ -167,4 +189,6 @@ void lock_stored(const struct lock *lock, struct lock_stored *ret);
 /* The present challenge, as far as nothing hints that it changed since. */
 bool lock_challenge(const struct lock *lock, uint8_t ret[static CHALLENGE_LEN]);
 bool lock_is_up(const struct lock *lock); /* a link is held or being made */
+/* Whom it obeys, as info last said in this life: 1 and its root's kid, 0 nobody, -ENODATA. */
+int lock_owner(const struct lock *lock, uint8_t ret[static DIGEST_LEN]);
 const struct lock_counters *lock_counters(const struct lock *lock);

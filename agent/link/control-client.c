@@ -68,13 +68,24 @@ static void on_reply(struct DBusMessage *reply, void *user)
 		tell_lines(&asking, reply);
 }
 
+static bool takes_text(const struct control_question *question, const char **ret)
+{
+	*ret = question->lock;
+	if (strcmp(question->method, "Document") == 0)
+		*ret = question->document;
+	return strcmp(question->method, "Test") == 0 || strcmp(question->method, "Document") == 0;
+}
+
 static bool append_question(DBusMessage *call, const struct control_question *question)
 {
 	dbus_int64_t since = question->since;
-	dbus_uint32_t limit = question->limit;
+	dbus_uint32_t limit = question->limit, seconds = question->seconds;
+	const char *text;
 
-	if (strcmp(question->method, "Test") == 0)
-		return dbus_message_append_args(call, DBUS_TYPE_STRING, &question->lock,
+	if (takes_text(question, &text))
+		return dbus_message_append_args(call, DBUS_TYPE_STRING, &text, DBUS_TYPE_INVALID);
+	if (strcmp(question->method, "Scan") == 0)
+		return dbus_message_append_args(call, DBUS_TYPE_UINT32, &seconds,
 						DBUS_TYPE_INVALID);
 	if (strcmp(question->method, "Events") == 0)
 		return dbus_message_append_args(call, DBUS_TYPE_INT64, &since, DBUS_TYPE_UINT32,
@@ -86,14 +97,14 @@ int control_ask(struct bus *bus, const struct control_question *question,
 		void (*answer)(const struct control_answer *answer, void *user), void *user)
 {
 	cleanup(message_unrefp) DBusMessage *call = NULL;
-	const char *name = question->name ? question->name : CONTROL_NAME;
+	const char *name = question->name ? question->name : CONTROL_NAME, *text;
+	bool needs_text = takes_text(question, &text);
 	struct asking *asking;
 	int r;
 
 	/* From a command line: libdbus aborts on what is no name or not UTF-8. */
 	if (!dbus_validate_member(question->method, NULL) ||
-	    (question->lock && !dbus_validate_utf8(question->lock, NULL)) ||
-	    (!question->lock && strcmp(question->method, "Test") == 0) ||
+	    (text && !dbus_validate_utf8(text, NULL)) || (needs_text && !text) ||
 	    !dbus_validate_bus_name(name, NULL))
 		return -EINVAL;
 	call = dbus_message_new_method_call(name, CONTROL_PATH, CONTROL_INTERFACE,

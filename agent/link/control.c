@@ -37,15 +37,25 @@ static const char introspection[] =
 	"   <arg name=\"lock\" type=\"s\" direction=\"in\"/>\n"
 	"   <arg name=\"json\" type=\"s\" direction=\"out\"/>\n"
 	"  </method>\n"
+	"  <method name=\"Scan\">\n"
+	"   <arg name=\"seconds\" type=\"u\" direction=\"in\"/>\n"
+	"   <arg name=\"json\" type=\"s\" direction=\"out\"/>\n"
+	"  </method>\n"
+	"  <method name=\"Document\">\n"
+	"   <arg name=\"base64url\" type=\"s\" direction=\"in\"/>\n"
+	"   <arg name=\"json\" type=\"s\" direction=\"out\"/>\n"
+	"  </method>\n"
 	"  <method name=\"Reload\"/>\n"
 	"  <signal name=\"Event\"><arg name=\"json\" type=\"s\"/></signal>\n"
 	" </interface>\n"
 	"</node>\n";
 
-struct control_test {
-	LIST_ENTRY(control_test) entry;
+/* A call that is answered later; it ends with its caller. */
+struct control_task {
+	LIST_ENTRY(control_task) entry;
 	struct control *control;
 	DBusMessage *call;
+	struct bus_name *caller;
 };
 
 struct control {
@@ -54,8 +64,8 @@ struct control {
 	void *user;
 	struct bus_object *object;
 	struct bus_call *naming;
-	LIST_HEAD(control_tests, control_test) tests;
-	unsigned n_tests;
+	LIST_HEAD(control_tasks, control_task) tasks;
+	unsigned n_tasks;
 };
 
 static void message_unrefp(DBusMessage **message)
@@ -147,56 +157,100 @@ static void answer_reload(struct control *c, DBusMessage *call)
 		bus_send(c->bus, reply);
 }
 
-/* --- tests --- */
+/* --- tasks --- */
 
-static void test_free(struct control_test *test)
+static void task_free(struct control_task *task)
 {
-	LIST_REMOVE(test, entry);
-	test->control->n_tests--;
-	dbus_message_unref(test->call);
-	free(test);
+	LIST_REMOVE(task, entry);
+	task->control->n_tasks--;
+	bus_unwatch_name(task->caller);
+	dbus_message_unref(task->call);
+	free(task);
 }
 
-void control_test_done(struct control_test *test, const char *json, const char *error)
+void control_task_done(struct control_task *task, const char *json, const char *error)
 {
 	if (json)
-		answer_text(test->control, test->call, json);
+		answer_text(task->control, task->call, json);
 	else
-		answer_error(test->control, test->call, ERROR_FAILED, error ? error : "failed");
-	test_free(test);
+		answer_error(task->control, task->call, ERROR_FAILED, error ? error : "failed");
+	task_free(task);
 }
 
-static void begin_test(struct control *c, DBusMessage *call)
+static void on_caller(const char *owner, void *user)
 {
-	struct control_test *test;
-	const char *lock = "";
+	struct control_task *task = user;
+	struct control *c = task->control;
+
+	if (owner)
+		return;
+	c->ops->cancel(task, c->user);
+	task_free(task);
+}
+
+static void refuse(struct control *c, DBusMessage *call, int r)
+{
+	static const struct {
+		int r;
+		const char *name, *text;
+	} words[] = {
+		{-ENOENT, ERROR_UNKNOWN, "no such lock here"},
+		{-EBUSY, ERROR_BUSY, "busy with another one, try again in a moment"},
+		{-EINVAL, DBUS_ERROR_INVALID_ARGS, "not what this method takes"},
+		{-ENETDOWN, ERROR_FAILED, "the radio is down"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		if (words[i].r == r) {
+			answer_error(c, call, words[i].name, words[i].text);
+			return;
+		}
+	}
+	answer_error(c, call, ERROR_FAILED, strerror(-r));
+}
+
+static int begin(struct control *c, struct control_task *task)
+{
+	const char *text = "";
+	dbus_uint32_t seconds = 0;
+
+	if (dbus_message_has_signature(task->call, "u"))
+		dbus_message_get_args(task->call, NULL, DBUS_TYPE_UINT32, &seconds,
+				      DBUS_TYPE_INVALID);
+	else
+		dbus_message_get_args(task->call, NULL, DBUS_TYPE_STRING, &text, DBUS_TYPE_INVALID);
+	if (dbus_message_has_member(task->call, "Scan"))
+		return c->ops->scan(seconds, task, c->user);
+	if (dbus_message_has_member(task->call, "Document"))
+		return c->ops->document(text, task, c->user);
+	return c->ops->test(text, task, c->user);
+}
+
+static void begin_task(struct control *c, DBusMessage *call)
+{
+	struct control_task *task;
 	int r;
 
-	dbus_message_get_args(call, NULL, DBUS_TYPE_STRING, &lock, DBUS_TYPE_INVALID);
-	if (c->n_tests >= CONTROL_TESTS_MAX) {
-		answer_error(c, call, ERROR_BUSY, "too many tests at once");
+	if (c->n_tasks >= CONTROL_TASKS_MAX) {
+		answer_error(c, call, ERROR_BUSY, "too many questions at once");
 		return;
 	}
-	test = calloc(1, sizeof(*test));
-	if (!test) {
-		answer_error(c, call, ERROR_FAILED, strerror(ENOMEM));
+	task = calloc(1, sizeof(*task));
+	if (!task) {
+		refuse(c, call, -ENOMEM);
 		return;
 	}
-	test->control = c;
-	test->call = dbus_message_ref(call);
-	LIST_INSERT_HEAD(&c->tests, test, entry);
-	c->n_tests++;
-	r = c->ops->test(lock, test, c->user); /* 0: the token is theirs, and may be spent */
+	task->control = c;
+	task->call = dbus_message_ref(call);
+	LIST_INSERT_HEAD(&c->tasks, task, entry);
+	c->n_tasks++;
+	r = bus_watch_name(c->bus, dbus_message_get_sender(call), on_caller, task, &task->caller);
+	if (r == 0)
+		r = begin(c, task); /* 0: it is theirs, and may be spent */
 	if (r == 0)
 		return;
-	answer_error(c, call,
-		     r == -ENOENT  ? ERROR_UNKNOWN
-		     : r == -EBUSY ? ERROR_BUSY
-				   : ERROR_FAILED,
-		     r == -ENOENT  ? "no such lock here"
-		     : r == -EBUSY ? "the lock is busy, try again in a moment"
-				   : strerror(-r));
-	test_free(test);
+	refuse(c, call, r);
+	task_free(task);
 }
 
 /* --- the object --- */
@@ -234,8 +288,8 @@ static bool on_call(struct DBusMessage *call, void *user)
 		answer_json(c, call, c->ops->diagnose);
 	else if (is(call, "Events", "xu"))
 		answer_events(c, call);
-	else if (is(call, "Test", "s"))
-		begin_test(c, call);
+	else if (is(call, "Test", "s") || is(call, "Scan", "u") || is(call, "Document", "s"))
+		begin_task(c, call);
 	else if (is(call, "Reload", ""))
 		answer_reload(c, call);
 	else
@@ -273,7 +327,7 @@ int control_new(struct bus *bus, const struct control_ops *ops, void *user, stru
 	c->bus = bus;
 	c->ops = ops;
 	c->user = user;
-	LIST_INIT(&c->tests);
+	LIST_INIT(&c->tasks);
 	/* The object first: who sees the name may call at once. */
 	r = bus_export(bus, CONTROL_PATH, on_call, c, &c->object);
 	if (r == 0)
@@ -286,13 +340,13 @@ int control_new(struct bus *bus, const struct control_ops *ops, void *user, stru
 
 void control_free(struct control *c)
 {
-	struct control_test *test, *next;
+	struct control_task *task, *next;
 
 	if (!c)
 		return;
-	for (test = LIST_FIRST(&c->tests); test; test = next) {
-		next = LIST_NEXT(test, entry);
-		control_test_done(test, NULL, "the agent stops");
+	for (task = LIST_FIRST(&c->tasks); task; task = next) {
+		next = LIST_NEXT(task, entry);
+		control_task_done(task, NULL, "the agent stops");
 	}
 	bus_call_cancel(c->naming);
 	bus_unexport(c->object);

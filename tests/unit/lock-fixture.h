@@ -57,14 +57,15 @@ struct air {
 	struct info info;
 	struct span kept[AIR_RECEIPTS];
 	uint64_t n, lost; /* receipts up to `lost` are gone */
-	bool reader, denies, hidden_tail;
+	bool reader, denies, hidden_tail, button;
 	uint8_t reader_cti[CTI_LEN];
 	unsigned documents[TOKEN_KINDS], sinces, moves;
 	enum frame_code code;
 
 	/* what went up */
 	int verdict;
-	unsigned rechecks, outcomes, receipts, completes, tests, strangers, reachables;
+	unsigned rechecks, outcomes, receipts, completes, tests, strangers, reachables, forwardeds;
+	struct lock_forwarded forwarded; /* its receipt is gone */
 	enum outcome outcome;
 	enum reason reason;
 	bool with_receipt, gap;
@@ -135,6 +136,14 @@ static void air_tested(const struct lock_test_result *result, void *user)
 
 	a->tests++;
 	a->test = *result;
+}
+
+static void air_forwarded(const struct lock_forwarded *forwarded, void *user)
+{
+	struct air *a = user;
+
+	a->forwardeds++;
+	a->forwarded = *forwarded;
 }
 
 static void air_stranger(const char *why, void *user)
@@ -219,6 +228,7 @@ static const struct lock_ops air_ops = {
 	.keep = air_nothing,
 	.reachable = air_reachable,
 	.tested = air_tested,
+	.forwarded = air_forwarded,
 	.stranger = air_stranger,
 };
 
@@ -242,6 +252,8 @@ static void air_code(struct air *a, unsigned code)
 {
 	uint8_t bytes[2];
 
+	if (a->fault == AIR_SILENT)
+		return;
 	frame_short(code, bytes);
 	lock_notified(a->lock, LOCK_OUTBOX, SPAN(bytes));
 }
@@ -346,6 +358,29 @@ static void air_move(struct air *a, const struct token *t)
 	air_answer(a, air_make(a, t->cti, &r, a->fault != AIR_REFUSES));
 }
 
+/* Claim and release; what obeys somebody, or nobody, answers as firmware does. */
+static void air_own(struct air *a, const struct token *t)
+{
+	struct result r = {.outcome = OUTCOME_CLAIMED};
+
+	if (t->kind == TOKEN_RELEASE && !a->info.owned) {
+		air_code(a, FRAME_NOT_OWNED);
+		return;
+	}
+	if (t->kind == TOKEN_CLAIM && (a->info.owned || !a->button)) {
+		air_code(a, FRAME_TRY_LATER);
+		return;
+	}
+	a->info.owned = t->kind == TOKEN_CLAIM;
+	if (a->info.owned) {
+		memcpy(a->info.owner, t->key.kid, DIGEST_LEN);
+	} else {
+		r.outcome = OUTCOME_RELEASED;
+		a->info.napplied = 0;
+	}
+	air_answer(a, air_make(a, SPAN(t->digest), &r, true));
+}
+
 static void air_tell(struct air *a, uint64_t since)
 {
 	struct result head = {.outcome = OUTCOME_HEAD, .has_last = true};
@@ -388,6 +423,8 @@ static void air_document(struct air *a, struct span document)
 			r.reason = REASON_STALE_CHALLENGE;
 		}
 		air_answer(a, air_make(a, SPAN(a->reader_cti), &r, false));
+	} else if (t.kind == TOKEN_CLAIM || t.kind == TOKEN_RELEASE) {
+		air_own(a, &t);
 	} else {
 		air_hold(a, &t);
 	}
@@ -483,7 +520,8 @@ static void air_wait(struct air *a, uint64_t ms)
 
 static void air_advert(struct air *a, uint8_t random)
 {
-	struct advert advert = {.profile = 1, .random = {random, random}};
+	struct advert advert = {
+		.profile = 1, .unowned = !a->info.owned, .random = {random, random}};
 
 	applied_hash(a->info.applied, a->info.napplied, advert.applied);
 	lock_advert(a->lock, &advert, -60);

@@ -21,8 +21,10 @@ struct fixture {
 	int64_t since;
 	uint32_t limit;
 	char lock[64];
-	struct control_test *tests[CONTROL_TESTS_MAX];
-	unsigned n_tests;
+	struct control_task *tests[CONTROL_TASKS_MAX];
+	unsigned n_tests, cancelled;
+	uint32_t seconds;
+	char document[64];
 	int test_r, reload_r;
 	/* what the client saw */
 	unsigned answers;
@@ -74,7 +76,7 @@ static int give_events(int64_t since, uint32_t limit, void (*line)(const char *,
 	return 0;
 }
 
-static int begin_test(const char *lock, struct control_test *test, void *user)
+static int begin_test(const char *lock, struct control_task *test, void *user)
 {
 	struct fixture *f = user;
 
@@ -83,6 +85,37 @@ static int begin_test(const char *lock, struct control_test *test, void *user)
 		return f->test_r;
 	f->tests[f->n_tests++] = test;
 	return 0;
+}
+
+static int begin_scan(uint32_t seconds, struct control_task *task, void *user)
+{
+	struct fixture *f = user;
+
+	f->seconds = seconds;
+	if (seconds > CONTROL_SCAN_MAX)
+		return -EINVAL;
+	f->tests[f->n_tests++] = task;
+	return f->test_r;
+}
+
+/* Answered before the call has returned. */
+static int take_document(const char *base64url, struct control_task *task, void *user)
+{
+	struct fixture *f = user;
+
+	snprintf(f->document, sizeof(f->document), "%s", base64url);
+	if (f->test_r < 0)
+		return f->test_r;
+	control_task_done(task, "{\"outcome\":\"applied\"}", NULL);
+	return 0;
+}
+
+static void cancel(struct control_task *task, void *user)
+{
+	struct fixture *f = user;
+
+	assert_ptr_equal(task, f->tests[0]);
+	f->cancelled++;
 }
 
 static int reload(char **text, void *user)
@@ -109,6 +142,9 @@ static const struct control_ops ops = {
 	.diagnose = make_diagnose,
 	.events = give_events,
 	.test = begin_test,
+	.scan = begin_scan,
+	.document = take_document,
+	.cancel = cancel,
 	.reload = reload,
 	.named = on_named,
 };
@@ -227,13 +263,13 @@ static void test_is_answered_when_it_is_over(void **state)
 	assert_string_equal(f->lock, "front");
 	/* The agent goes on answering others meanwhile. */
 	ask(f, (struct control_question){.method = "Locks"});
-	control_test_done(f->tests[0], "{\"rssi\":-60}", NULL);
+	control_task_done(f->tests[0], "{\"rssi\":-60}", NULL);
 	until(f->event, f->answers == 2);
 	assert_string_equal(f->first, "{\"rssi\":-60}");
 
 	assert_int_equal(control_ask(f->client, &question, on_answer, f), 0);
 	until(f->event, f->n_tests == 2);
-	control_test_done(f->tests[1], NULL, "unreachable");
+	control_task_done(f->tests[1], NULL, "unreachable");
 	until(f->event, f->answers == 3);
 	assert_string_equal(f->error, CONTROL_INTERFACE ".Failed");
 	assert_string_equal(f->text, "unreachable");
@@ -251,33 +287,65 @@ static void tests_at_once_are_bounded(void **state)
 	struct fixture *f = *state;
 	struct control_question question = {.method = "Test", .lock = "front"};
 
-	for (unsigned i = 0; i < CONTROL_TESTS_MAX; i++)
+	for (unsigned i = 0; i < CONTROL_TASKS_MAX; i++)
 		assert_int_equal(control_ask(f->client, &question, on_answer, f), 0);
-	until(f->event, f->n_tests == CONTROL_TESTS_MAX);
+	until(f->event, f->n_tests == CONTROL_TASKS_MAX);
 	ask(f, question);
 	assert_string_equal(f->error, CONTROL_INTERFACE ".Busy");
 	/* An agent that stops leaves nobody waiting. */
 	control_free(f->control);
 	f->control = NULL;
-	until(f->event, f->answers == CONTROL_TESTS_MAX + 1);
+	until(f->event, f->answers == CONTROL_TASKS_MAX + 1);
 	assert_string_equal(f->text, "the agent stops");
 }
 
-static void caller_that_left_does_no_harm(void **state)
+static void caller_that_left_takes_its_question_along(void **state)
+{
+	static const char *const methods[] = {"Test", "Scan"};
+	struct fixture *f = *state;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(methods); i++) {
+		struct control_question question = {.method = methods[i], .lock = "front"};
+
+		f->n_tests = 0;
+		assert_int_equal(control_ask(f->client, &question, on_answer, f), 0);
+		until(f->event, f->n_tests == 1);
+		bus_close(f->client);
+		until(f->event, f->cancelled == i + 1);
+		/* The agent's connection is in order. */
+		assert_int_equal(bus_open(f->event, f->daemon.address, &bus_ops, f, &f->client), 0);
+		f->answers = 0;
+		ask(f, (struct control_question){.method = "Locks"});
+		assert_string_equal(f->first, "{\"locks\":[]}");
+	}
+}
+
+static void scan_and_document_say_what_became_of_them(void **state)
 {
 	struct fixture *f = *state;
-	struct control_question question = {.method = "Test", .lock = "front"};
+	struct control_question scan = {.method = "Scan", .seconds = 7};
+	struct control_question document = {.method = "Document", .document = "2D3ShA"};
 
-	assert_int_equal(control_ask(f->client, &question, on_answer, f), 0);
+	assert_int_equal(control_ask(f->client, &scan, on_answer, f), 0);
 	until(f->event, f->n_tests == 1);
-	bus_close(f->client);
-	f->client = NULL;
-	control_test_done(f->tests[0], "{}", NULL);
-	/* The agent's connection is in order. */
-	assert_int_equal(bus_open(f->event, f->daemon.address, &bus_ops, f, &f->client), 0);
-	f->answers = 0;
-	ask(f, (struct control_question){.method = "Locks"});
-	assert_string_equal(f->first, "{\"locks\":[]}");
+	assert_int_equal(f->seconds, 7);
+	ask(f, document);
+	assert_string_equal(f->document, "2D3ShA");
+	assert_string_equal(f->first, "{\"outcome\":\"applied\"}");
+	control_task_done(f->tests[0], "[]", NULL);
+	until(f->event, f->answers == 2);
+	assert_string_equal(f->first, "[]");
+	scan.seconds = CONTROL_SCAN_MAX + 1;
+	ask(f, scan);
+	assert_string_equal(f->error, DBUS_ERROR_INVALID_ARGS);
+	f->test_r = -EBUSY;
+	ask(f, document);
+	assert_string_equal(f->error, CONTROL_INTERFACE ".Busy");
+	f->test_r = -ENETDOWN;
+	ask(f, document);
+	assert_string_equal(f->text, "the radio is down");
+	document.document = NULL;
+	assert_int_equal(control_ask(f->client, &document, on_answer, f), -EINVAL);
 }
 
 static void refused_reload_says_where(void **state)
@@ -377,7 +445,8 @@ int main(void)
 		t(events_are_limited),
 		t(test_is_answered_when_it_is_over),
 		t(tests_at_once_are_bounded),
-		t(caller_that_left_does_no_harm),
+		t(caller_that_left_takes_its_question_along),
+		t(scan_and_document_say_what_became_of_them),
 		t(refused_reload_says_where),
 		t(unknown_method_is_refused),
 		t(events_are_followed_until_the_agent_goes),
