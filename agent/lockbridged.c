@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The daemon: options, signals, the loop, and what systemd is told. No policy: that is gateway.c's.
+ * Without a configuration it waits for the enrolment, and says so: a box that is not enrolled yet is
+ * not broken.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -9,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
@@ -17,6 +20,9 @@
 #include "log.h"
 
 #define DEFAULT_CONFIG "/etc/lockbridge/lockbridge.conf"
+#define NOT_ENROLLED                                                                               \
+	"not enrolled: run lockbridgectl request GATEWAY, take it to the desk, then "              \
+	"lockbridgectl enrol FILE"
 
 struct daemon {
 	sd_event *event;
@@ -33,7 +39,8 @@ static int usage(FILE *to, int code)
 		"  --check        only read the configuration, and say what is wrong with it\n"
 		"  --version      print the version\n"
 		"  --help         print this\n\n"
-		"SIGHUP reads the configuration again, SIGTERM ends.\n");
+		"SIGHUP reads the configuration again, SIGTERM ends. Without FILE it waits, until\n"
+		"lockbridgectl enrol has written it.\n");
 	return code;
 }
 
@@ -123,15 +130,65 @@ static int block_signals(void)
 	return sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
-static int run(const char *config)
+/* --- before enrolment ---------------------------------------------------------------------------- */
+
+#define ENROLLED 1 /* how the loop ends; 0: asked to stop */
+
+static bool lacks(const char *config)
+{
+	return access(config, F_OK) < 0 && errno == ENOENT;
+}
+
+static int on_stop_waiting(sd_event_source *source, const struct signalfd_siginfo *info, void *user)
+{
+	sd_notify(0, "STOPPING=1");
+	return sd_event_exit(sd_event_source_get_event(source), 0);
+}
+
+static int on_reload_waiting(sd_event_source *source, const struct signalfd_siginfo *info,
+			     void *user)
+{
+	const char *config = user;
+
+	if (!lacks(config))
+		return sd_event_exit(sd_event_source_get_event(source), ENROLLED);
+	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)monotonic_us());
+	sd_notify(0, "READY=1\nSTATUS=" NOT_ENROLLED);
+	return 0;
+}
+
+/* 0: asked to stop; ENROLLED; or -errno. */
+static int wait_for_enrolment(const char *config)
+{
+	sd_event *event = NULL;
+	int r = sd_event_default(&event);
+
+	if (r >= 0)
+		r = sd_event_add_signal(event, NULL, SIGTERM, on_stop_waiting, NULL);
+	if (r >= 0)
+		r = sd_event_add_signal(event, NULL, SIGINT, on_stop_waiting, NULL);
+	if (r >= 0)
+		r = sd_event_add_signal(event, NULL, SIGHUP, on_reload_waiting, (void *)config);
+	if (r >= 0)
+		r = sd_event_set_watchdog(event, true);
+	if (r >= 0) {
+		log_fact(LOG_NOTICE, NOT_ENROLLED, NULL);
+		sd_notify(0, "READY=1\nSTATUS=" NOT_ENROLLED);
+		r = sd_event_loop(event);
+	}
+	sd_event_unref(event);
+	return r;
+}
+
+/* --- */
+
+static int bridge(const char *config)
 {
 	static const struct gateway_ops ops = {.finished = on_finished, .status = on_status};
 	struct daemon daemon = {0};
 	char error[1024] = "";
 	int r = sd_event_default(&daemon.event);
 
-	if (r >= 0)
-		r = block_signals();
 	if (r >= 0)
 		r = gateway_new(daemon.event, config, &ops, &daemon, error, sizeof(error),
 				&daemon.gateway);
@@ -145,6 +202,7 @@ static int run(const char *config)
 		r = sd_event_set_watchdog(daemon.event, true);
 	if (r < 0) {
 		log_fact(LOG_ERR, error[0] ? error : strerror(-r), NULL);
+		sd_notifyf(0, "STATUS=%s", error[0] ? error : strerror(-r));
 		r = EXIT_FAILURE;
 	} else {
 		log_fact(LOG_INFO, "ready", "VERSION", LOCKBRIDGE_VERSION, NULL);
@@ -154,6 +212,23 @@ static int run(const char *config)
 	gateway_free(daemon.gateway);
 	sd_event_unref(daemon.event);
 	return r < 0 ? EXIT_FAILURE : r;
+}
+
+static int run(const char *config)
+{
+	if (block_signals() < 0)
+		return EXIT_FAILURE;
+	if (lacks(config)) {
+		int r = wait_for_enrolment(config);
+
+		if (r == 0)
+			return EXIT_SUCCESS;
+		log_fact(r < 0 ? LOG_ERR : LOG_NOTICE, r < 0 ? strerror(-r) : "enrolled", NULL);
+		/* Credentials are handed over when the service starts: it must start again. */
+		if (r < 0 || getenv("CREDENTIALS_DIRECTORY"))
+			return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	}
+	return bridge(config);
 }
 
 static int check(const char *path)
