@@ -178,16 +178,43 @@ void firmware_unowned(struct firmware *fw)
 	lock_documents_put(fw->dir, fw->trust);
 }
 
-void firmware_button(struct firmware *fw)
+bool firmware_pressed(const struct firmware *fw)
+{
+	return fw->button_at && firmware_boottime() - fw->button_at <= LOCK_CLAIM_WINDOW;
+}
+
+/* The minute is over: the advert says so. */
+static int on_pressed(sd_event_source *source, uint64_t usec, void *user)
+{
+	struct firmware *fw = user;
+
+	fw->ops->advert(fw->user);
+	return 0;
+}
+
+static void show_pressed(struct firmware *fw)
+{
+	uint64_t usec = (LOCK_CLAIM_WINDOW + 2) * 1000000ull;
+
+	fw->ops->advert(fw->user);
+	if (!fw->pressed)
+		sd_event_add_time_relative(fw->event, &fw->pressed, CLOCK_BOOTTIME, usec, 0,
+					   on_pressed, fw);
+	sd_event_source_set_time_relative(fw->pressed, usec);
+	sd_event_source_set_enabled(fw->pressed, SD_EVENT_ONESHOT);
+}
+
+void firmware_button(struct firmware *fw, unsigned ago)
 {
 	uint64_t now = firmware_boottime();
 
+	now -= ago < now ? ago : now - 1;
 	if (fw->memory.owned && fw->claimed_at && now - fw->claimed_at < LOCK_UNDO_WINDOW) {
 		firmware_unowned(fw);
 		lock_memory_put(fw->dir, &fw->memory);
 	}
 	fw->button_at = now;
-	fw->ops->advert(fw->user);
+	show_pressed(fw);
 }
 
 void firmware_claim(struct firmware *fw, struct span document, const struct token *token)
@@ -206,7 +233,7 @@ void firmware_claim(struct firmware *fw, struct span document, const struct toke
 	}
 	if (!span_is(token->aud, fw->id)) {
 		a.reason = REASON_WRONG_LOCK;
-	} else if (fw->memory.owned || !fw->button_at || now - fw->button_at > LOCK_CLAIM_WINDOW) {
+	} else if (fw->memory.owned || !firmware_pressed(fw)) {
 		answer_code(fw, FRAME_TRY_LATER);
 		return;
 	} else {

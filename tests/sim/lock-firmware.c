@@ -254,7 +254,10 @@ void firmware_advert(const struct firmware *fw, uint8_t ret[static ADVERT_LEN])
 {
 	struct applied applied[APPLIED_MAX];
 	struct advert advert = {
-		.profile = 1, .unowned = !fw->memory.owned, .attention = fw->memory.battery < 20};
+		.profile = 1,
+		.unowned = !fw->memory.owned,
+		.attention = fw->memory.owned ? fw->memory.battery < 20 : firmware_pressed(fw),
+	};
 
 	memcpy(advert.random, fw->random, sizeof(advert.random));
 	applied_hash(applied, trust_applied(fw->trust, applied), advert.applied);
@@ -302,7 +305,7 @@ int firmware_command(struct firmware *fw, const char *verb, const char *argument
 	else if (strcmp(verb, "motor") == 0)
 		fw->motor_ms = (unsigned)strtoul(argument, NULL, 10);
 	else if (strcmp(verb, "button") == 0)
-		firmware_button(fw);
+		firmware_button(fw, (unsigned)strtoul(argument, NULL, 10));
 	else if (strcmp(verb, "hand") == 0)
 		firmware_hand(fw, strcmp(argument, "lock") == 0 ? BOLT_LOCKED : BOLT_UNLOCKED);
 	else if (strcmp(verb, "fault") == 0)
@@ -438,6 +441,7 @@ void firmware_free(struct firmware *fw)
 		return;
 	sd_event_source_disable_unref(fw->limit);
 	sd_event_source_disable_unref(fw->motor);
+	sd_event_source_disable_unref(fw->pressed);
 	sd_event_source_disable_unref(fw->hourly);
 	trust_free(fw->trust);
 	signer_wipe(&fw->memory.key);

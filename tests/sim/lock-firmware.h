@@ -36,7 +36,7 @@ struct firmware {
 	uint64_t claimed_at;
 	enum lock_fault fault;
 	unsigned faults_left;
-	sd_event_source *motor, *hourly;
+	sd_event_source *motor, *hourly, *pressed;
 	uint64_t movements, refusals, connections;
 };
 
@@ -47,7 +47,8 @@ void firmware_document(struct firmware *fw, struct span document);
 void firmware_authorization(struct firmware *fw, struct span document, struct span presentation);
 void firmware_claim(struct firmware *fw, struct span document, const struct token *token);
 void firmware_release(struct firmware *fw, const struct token *token);
-void firmware_button(struct firmware *fw);
+void firmware_button(struct firmware *fw, unsigned ago); /* seconds */
+bool firmware_pressed(const struct firmware *fw);	 /* a claim would be taken */
 void firmware_hand(struct firmware *fw, enum bolt bolt);
 int firmware_resume(struct firmware *fw); /* an execution found open at start */
 void firmware_unowned(struct firmware *fw);

@@ -9,8 +9,8 @@
  * Prints {"id", "key", "adapter"} per lock on stdout, a line each, then "ready" once all are
  * registered with BlueZ for the first time. The bus is the system bus, or DBUS_SYSTEM_BUS_ADDRESS.
  * Control, a line each: `ID report`, `ID jam on|off`, `ID broken on|off`, `ID motor MS`, `ID
- * battery N`, `ID hand lock|unlock`, `ID door open|closed`, `ID button`, `ID freeze on|off`, `ID
- * fault none|rubbish|half|nothing|much|foreign|other|twice [N]`.
+ * battery N`, `ID hand lock|unlock`, `ID door open|closed`, `ID button [SECONDS ago]`, `ID freeze
+ * on|off`, `ID fault none|rubbish|half|nothing|much|foreign|other|twice [N]`.
  */
 #include <errno.h>
 #include <getopt.h>
