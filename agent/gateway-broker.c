@@ -22,6 +22,7 @@ static void on_online(size_t broker, bool session_present, void *user)
 	struct gateway *gw = user;
 
 	gw->was_online = true;
+	gateway_certificate_online(gw, broker);
 	log_fact(LOG_INFO, "broker connected", "BROKER", gw->config.brokers[broker].host, NULL);
 	gateway_report_online(gw);
 	gateway_outbox_online(gw);
@@ -42,6 +43,7 @@ static void on_failed(size_t broker, const char *reason, void *user)
 
 	log_fact(LOG_NOTICE, "cannot connect to broker", "BROKER", gw->config.brokers[broker].host,
 		 "REASON", reason, NULL);
+	gateway_certificate_failed(gw, broker);
 }
 
 static void city_document(struct gateway *gw, const struct topic *topic, enum token_kind kind,
@@ -86,6 +88,9 @@ static void on_message(const struct mqtt_message *message, void *user)
 		gateway_replay(gw, message->payload);
 		return;
 	case TOPIC_CERTIFICATE:
+		if (message->payload.len > 0)
+			gateway_certificate_offered(gw, message->payload);
+		return;
 	case TOPIC_OTHER:
 	case TOPIC_PRESENCE:
 	case TOPIC_STATE:
@@ -126,6 +131,10 @@ static void on_oversized(const char *topic, size_t len, void *user)
 
 	log_fact(LOG_WARNING, "a message was too large and dropped", NULL);
 	topic_parse(gw->config.root_topic, topic, &parsed);
+	if (parsed.kind == TOPIC_CERTIFICATE) {
+		gateway_certificate_oversized(gw);
+		return;
+	}
 	if (parsed.kind == TOPIC_AUTHORIZE) {
 		event.type = EVENT_AUTHORIZATION_REFUSED;
 		event.reason = REASON_MALFORMED;
@@ -197,6 +206,7 @@ static int subscribe(struct gateway *gw)
 		{TOPIC_CITY_LIST, 0},
 		{TOPIC_DOCUMENT, 0},
 		{TOPIC_REPLAY, MQTT_SEND_RETAIN_NEVER},
+		{TOPIC_CERTIFICATE, MQTT_SEND_RETAIN_NEVER},
 		/* Last, so that a reconnect brings the newest documents first. */
 		{TOPIC_AUTHORIZE, MQTT_SEND_RETAIN_NEVER | MQTT_RETAIN_AS_PUBLISHED},
 	};

@@ -135,4 +135,7 @@ void gateway_fill_health(struct gateway *gw, struct message_health *ret)
 	count_locks(gw, ret);
 	count_radio(gw, ret);
 	count_broker(gw, ret);
+	count(ret, "certificate-requests", gw->counters.certificate_requests);
+	count(ret, "certificate-renewals", gw->counters.certificate_renewals);
+	count(ret, "certificate-refusals", gw->counters.certificate_refusals);
 }

@@ -11,14 +11,16 @@
  *   gateway-radio.c      adverts and links
  *   gateway-scan.c       which locks are on air
  *   gateway-broker.c     topics in and out
+ *   gateway-certificate.c  the gateway's own certificate, and its renewal
  *   gateway-report.c     presence, state, health, the locks' topics
  *   gateway-control.c    the person at the box
- */
  *   gateway-door.c       a document that they hand over
+ */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "certificate.h"
 #include "core/gate.h"
 #include "gateway.h"
 #include "link/bluez.h"
@@ -35,9 +37,9 @@
 
 #define GATEWAY_UNKNOWNS    128
 #define GATEWAY_STRANGERS   64
+#define GATEWAY_HEARD	    64
 #define GATEWAY_PAYLOAD_MAX (256u * 1024) /* an event with the copy of a list in it */
 #define GATEWAY_WAIT_MS	    60000u	  /* for the radio, on behalf of a command */
-#define GATEWAY_HEARD	    64
 #define GATEWAY_FORGET_S    (7u * 86400)  /* ctis after their exp */
 #define GATEWAY_HOUR_US	    3600000000ull
 
@@ -66,8 +68,6 @@ struct gateway_unknown {
 	size_t correlation_len;
 };
 
-struct gateway_counters {
-	uint64_t turn_max_us, turns;
 /* A lock on air. Nothing here is proven. */
 struct gateway_heard {
 	char address[BLUEZ_ADDRESS_SIZE];
@@ -93,9 +93,26 @@ struct gateway_door { /* a claim or release that somebody waits for */
 	sd_event_source *timer;
 };
 
+struct gateway_counters {
+	uint64_t turn_max_us, turns;
 	uint64_t refused[REASON_COUNT_];
 	uint64_t accepted, done, failed, unknown;
 	uint64_t documents_applied, documents_refused, receipts, events_rejected;
+	uint64_t certificate_requests, certificate_renewals, certificate_refusals;
+};
+
+struct gateway_certificate {
+	bool configured;		/* else nothing below counts */
+	struct certificate_files files; /* of the broker in use */
+	struct x509_facts held;		/* on disk; serial "": not usable */
+	struct x509_facts used;		/* of the connection that stands, or last stood */
+	enum certificate_trial trial;
+	uint64_t written_us;	     /* CLOCK_BOOTTIME: earlier attempts read another one */
+	unsigned failures, patience; /* refusals in a row; how many until the other one's turn */
+	bool asked;
+	uint64_t asked_us, refused_until;
+	char unusable[160], refused[160], unwritable[160]; /* for a person; "": nothing wrong */
+	sd_event_source *timer, *trier;
 };
 
 struct gateway {
@@ -157,14 +174,20 @@ struct gateway {
 
 	/* finding locks whose address is not configured */
 	struct bluez_link *probe;
+	bool probe_ready;
 	char probing[BLUEZ_ADDRESS_SIZE], found[ID_MAX + 1];
 	struct {
 		char address[BLUEZ_ADDRESS_SIZE];
 		uint64_t until_ms;
 	} strangers[GATEWAY_STRANGERS];
 	size_t nstrangers;
+	struct gateway_heard heard[GATEWAY_HEARD];
+	size_t nheard;
+	struct gateway_scan scan;
+	struct gateway_door door;
 
 	struct gateway_counters counters;
+	struct gateway_certificate certificate;
 };
 
 /* gateway.c */
@@ -174,17 +197,12 @@ int gateway_stored(struct gateway *gw, int r, const char *what);
 
 /* gateway-time.c */
 int gateway_time_start(struct gateway *gw);
-	bool probe_ready;
 struct time_verdict gateway_time(struct gateway *gw);
 void gateway_time_learn(struct gateway *gw, enum token_kind kind, uint64_t iat);
 extern const struct clock_ops gateway_clock_ops;
 
 /* gateway-events.c */
 /* Fills stream, seq, prev and time; malloc'd text or NULL. To be stored before the next one. */
-	struct gateway_heard heard[GATEWAY_HEARD];
-	size_t nheard;
-	struct gateway_scan scan;
-	struct gateway_door door;
 char *gateway_event_encode(struct gateway *gw, struct event *event);
 void gateway_event_stored(struct gateway *gw, const char *text);
 /* Encodes, stores, sends. 0 or -errno. */
@@ -203,6 +221,18 @@ int gateway_documents_restore(struct gateway *gw);
 int gateway_document(struct gateway *gw, const struct trust_topic *topic, struct span payload);
 /* What arrived for this gateway alone: also a reader's authorization, a claim, a release. */
 void gateway_own_document(struct gateway *gw, struct span payload);
+/* The same, and says: 0: in force, held, or on its way to a lock; else the reason, which was told as
+ * an event. */
+struct gateway_own {
+	enum token_kind kind; /* TOKEN_KINDS: none */
+	uint8_t digest[DIGEST_LEN];
+	struct gateway_lock *lock; /* not NULL: it is on its way there */
+};
+int gateway_take_document(struct gateway *gw, struct span payload, struct gateway_own *ret);
+/* What a lock said to a claim or release. */
+void gateway_forwarded(struct gateway_lock *gl, const struct lock_forwarded *forwarded);
+/* Of our chain, or the next in it. */
+bool gateway_our_root(const struct gateway *gw, const uint8_t kid[static DIGEST_LEN]);
 void gateway_documents_again(struct gateway *gw);   /* what could not be written */
 void gateway_documents_readers(struct gateway *gw); /* hands the stored ones to the locks */
 
@@ -221,18 +251,6 @@ void gateway_gate_input(struct gateway *gw, struct gate_input *in,
 			struct gate_lock locks[static CONFIG_LOCKS]);
 
 /* gateway-locks.c */
-/* The same, and says: 0: in force, held, or on its way to a lock; else the reason, which was told as
- * an event. */
-struct gateway_own {
-	enum token_kind kind; /* TOKEN_KINDS: none */
-	uint8_t digest[DIGEST_LEN];
-	struct gateway_lock *lock; /* not NULL: it is on its way there */
-};
-int gateway_take_document(struct gateway *gw, struct span payload, struct gateway_own *ret);
-/* What a lock said to a claim or release. */
-void gateway_forwarded(struct gateway_lock *gl, const struct lock_forwarded *forwarded);
-/* Of our chain, or the next in it. */
-bool gateway_our_root(const struct gateway *gw, const uint8_t kid[static DIGEST_LEN]);
 int gateway_locks_sync(struct gateway *gw); /* makes the sessions what the configuration says */
 void gateway_lock_free(struct gateway_lock *gl);
 struct gateway_lock *gateway_lock_find(struct gateway *gw, struct span id);
@@ -242,31 +260,13 @@ void gateway_lock_found(struct gateway_lock *gl, const char *address);
 
 /* gateway-radio.c */
 int gateway_radio_start(struct gateway *gw);
+/* Reads the info of a device, one at a time: gateway_scan_info(). 0 or -errno. */
+int gateway_probe(struct gateway *gw, const char *address);
+void gateway_strangers_forget(struct gateway *gw);
 /* Frees it; its link, if there is one, ends first. */
 void gateway_radio_release(struct gateway_lock *gl);
 extern const struct lock_radio gateway_lock_radio;
 
-/* gateway-broker.c */
-int gateway_broker_start(struct gateway *gw);
-void gateway_topic(const struct gateway *gw, enum topic_kind kind, const char *name,
-		   char ret[static TOPIC_MAX]);
-
-/* gateway-report.c */
-int gateway_report_start(struct gateway *gw);
-void gateway_report_online(struct gateway *gw);
-/* State or a lock's topic is not as published: soon. at_once: a new document is held. */
-void gateway_state_changed(struct gateway *gw, bool at_once);
-void gateway_lock_changed(struct gateway_lock *gl);
-void gateway_problems(struct gateway *gw, struct problems *ret);
-void gateway_fill_state(struct gateway *gw, struct message_state *ret);
-void gateway_fill_lock(struct gateway_lock *gl, struct message_lock *ret);
-/* Reads the info of a device, one at a time: gateway_scan_info(). 0 or -errno. */
-int gateway_probe(struct gateway *gw, const char *address);
-void gateway_strangers_forget(struct gateway *gw);
-void gateway_fill_health(struct gateway *gw, struct message_health *ret);
-
-/* gateway-control.c */
-extern const struct control_ops gateway_control_ops;
 /* gateway-scan.c; 0: the task is answered there */
 int gateway_scan(struct gateway *gw, uint32_t seconds, struct control_task *task);
 void gateway_scan_cancel(struct gateway *gw, const struct control_task *task);
@@ -282,3 +282,33 @@ void gateway_door_cancel(struct gateway *gw, const struct control_task *task);
 void gateway_door_forwarded(struct gateway_lock *gl, const struct lock_forwarded *forwarded);
 void gateway_door_removed(struct gateway_lock *gl);
 
+/* gateway-broker.c */
+int gateway_broker_start(struct gateway *gw);
+void gateway_topic(const struct gateway *gw, enum topic_kind kind, const char *name,
+		   char ret[static TOPIC_MAX]);
+
+/* gateway-certificate.c */
+int gateway_certificate_start(struct gateway *gw);
+void gateway_certificate_stop(struct gateway *gw);
+void gateway_certificate_configure(struct gateway *gw); /* anew */
+void gateway_certificate_online(struct gateway *gw, size_t broker);
+void gateway_certificate_failed(struct gateway *gw, size_t broker);
+void gateway_certificate_clock(struct gateway *gw); /* the time may be another */
+void gateway_certificate_offered(struct gateway *gw, struct span payload);
+void gateway_certificate_oversized(struct gateway *gw);
+void gateway_certificate_problems(struct gateway *gw, uint64_t now, struct problems *ret);
+void gateway_certificate_fill(struct gateway *gw, uint64_t now, struct message_certificate *ret);
+
+/* gateway-report.c */
+int gateway_report_start(struct gateway *gw);
+void gateway_report_online(struct gateway *gw);
+/* State or a lock's topic is not as published: soon. at_once: a new document is held. */
+void gateway_state_changed(struct gateway *gw, bool at_once);
+void gateway_lock_changed(struct gateway_lock *gl);
+void gateway_problems(struct gateway *gw, struct problems *ret);
+void gateway_fill_state(struct gateway *gw, struct message_state *ret);
+void gateway_fill_lock(struct gateway_lock *gl, struct message_lock *ret);
+void gateway_fill_health(struct gateway *gw, struct message_health *ret);
+
+/* gateway-control.c */
+extern const struct control_ops gateway_control_ops;

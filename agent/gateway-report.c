@@ -77,6 +77,7 @@ void gateway_problems(struct gateway *gw, struct problems *ret)
 
 	document_problems(gw, gateway_time(gw).now, ret);
 	box_problems(gw, ret);
+	gateway_certificate_problems(gw, gateway_time(gw).now, ret);
 	if (store_event_stats(gw->store, &oldest, &newest, &open) == 0 && open > OUTBOX_LARGE)
 		problem_add(ret, "outbox-large", "%llu events wait", (unsigned long long)open);
 }
@@ -144,6 +145,7 @@ void gateway_fill_state(struct gateway *gw, struct message_state *ret)
 	ret->radio_up = gw->radio_up;
 	ret->recoveries = gw->recoveries;
 	fill_locks(gw, ret);
+	gateway_certificate_fill(gw, ret->time, &ret->certificate);
 	gateway_problems(gw, &ret->problems);
 }
 

@@ -64,6 +64,7 @@ static void on_clock_changed(void *user)
 	struct time_verdict time = gateway_time(gw);
 
 	judge(gw, &time);
+	gateway_certificate_clock(gw);
 }
 
 const struct clock_ops gateway_clock_ops = {.changed = on_clock_changed};

@@ -175,6 +175,8 @@ static int open_outside(struct gateway *gw, char *error, size_t cap)
 	if (r == 0)
 		r = gateway_authorize_restore(gw);
 	if (r == 0)
+		r = gateway_certificate_start(gw);
+	if (r == 0)
 		r = gateway_broker_start(gw);
 	if (r < 0)
 		snprintf(error, cap, "cannot start: %s", strerror(-r));
@@ -239,11 +241,11 @@ void gateway_free(struct gateway *gw)
 	sd_event_source_disable_unref(gw->hourly);
 	sd_event_source_disable_unref(gw->report);
 	sd_event_source_disable_unref(gw->health);
-	trust_free(gw->trust);
-	store_close(gw->store);
 	sd_event_source_disable_unref(gw->scan.timer);
 	sd_event_source_disable_unref(gw->door.timer);
 	gateway_certificate_stop(gw);
+	trust_free(gw->trust);
+	store_close(gw->store);
 	signer_wipe(&gw->reader);
 	sd_event_unref(gw->event);
 	free(gw);
@@ -326,6 +328,7 @@ int gateway_reload(struct gateway *gw, char *error, size_t error_cap)
 	}
 	gw->config = *config;
 	log_set_level(gw->config.log_level);
+	gateway_certificate_configure(gw);
 	r = gateway_locks_sync(gw);
 	if (r < 0) {
 		snprintf(error, error_cap, "out of memory");

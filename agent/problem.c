@@ -67,6 +67,34 @@ static const struct problem_text texts[] = {
 	 "what "
 	 "happened.",
 	 "Look at the connection to the broker: it may be slow, or refuse the gateway's events."},
+	{"certificate-expiring",
+	 "The certificate that the gateway shows to the broker ends soon, and no new one has "
+	 "come. When it has ended, relayed openings cannot come any more. Phones at the door "
+	 "still open.",
+	 "See that the desk's serve runs: it answers the gateway's request within the day. If "
+	 "the gateway was revoked on purpose, there is nothing to do. If it has ended before "
+	 "that, enrol the box anew."},
+	{"certificate-expired",
+	 "The certificate that the gateway shows to the broker has ended. Relayed openings "
+	 "cannot come. Phones at the door still open.",
+	 "Enrol the box anew: lockbridgectl request at the box, gateway add at the desk, "
+	 "lockbridgectl enrol at the box."},
+	{"certificate-refused",
+	 "The city sent a new certificate for the gateway, and it was refused: the detail "
+	 "says why. The gateway goes on with the one that it has, and asks again every day.",
+	 "Compare the gateway's id and key at the desk with the box's. If the desk sent no "
+	 "such certificate, somebody else writes to the gateway's topics: look into the "
+	 "broker's access rules."},
+	{"certificate-unusable",
+	 "The gateway's certificate or its key cannot be read, or the two do not fit. It "
+	 "cannot connect to the broker once the present connection ends. Phones at the door "
+	 "still open.",
+	 "Look at the file that the detail names. If in doubt, enrol the box anew."},
+	{"certificate-not-writable",
+	 "The gateway has to write a new certificate, and cannot. It does not ask for one "
+	 "until it can.",
+	 "Make room on the disk, or let the setting certificate name a file in a folder that "
+	 "the service may write, as in /var/lib/lockbridge."},
 	{"clock-not-synchronised",
 	 "The box's clock has not been set by the network since it started. The gateway reckons "
 	 "with "

@@ -14,6 +14,8 @@
 
 #include "link/mqtt-private.h"
 
+#define RENEWED "the connection is made anew"
+
 static void try_next(struct mqtt *m);
 
 uint64_t choice_now(clockid_t clock)
@@ -32,8 +34,16 @@ static void note(struct mqtt *m, size_t broker, const char *reason)
 		 reason);
 }
 
-static void note_failure(struct mqtt *m, size_t broker, const char *reason)
+static void note_attempt(struct mqtt *m, const struct conn *c)
 {
+	m->stats.attempt_began = c ? conn_began(c) : 0;
+	m->stats.attempt_reached = c && conn_reached(c);
+}
+
+/* c: NULL, if it did not come to an attempt. */
+static void note_failure(struct mqtt *m, const struct conn *c, size_t broker, const char *reason)
+{
+	note_attempt(m, c);
 	m->stats.failures++;
 	note(m, broker, reason);
 	if (m->ops->failed)
@@ -92,8 +102,11 @@ static void on_up(struct conn *c, bool session_present, void *user)
 		old = m->current;
 		m->current = c;
 		conn_close(old);
-		mqtt_go_offline(m, "a preferred broker answers again");
+		mqtt_go_offline(m, conn_broker(c) == conn_broker(old)
+					   ? RENEWED
+					   : "a preferred broker answers again");
 	}
+	note_attempt(m, c);
 	if (m->mode == RUNNING)
 		mqtt_go_online(m, session_present);
 }
@@ -128,7 +141,7 @@ static void better_failed(struct mqtt *m, const char *reason)
 {
 	struct conn *c = steal(m->better);
 
-	note_failure(m, conn_broker(c), reason);
+	note_failure(m, c, conn_broker(c), reason);
 	if (m->online && m->mode == RUNNING)
 		try_better(m, conn_broker(c) + 1);
 }
@@ -160,14 +173,18 @@ static void on_down(struct conn *c, const char *reason, void *user)
 		return;
 	m->current = NULL;
 	m->next_broker = conn_broker(c) + 1;
-	if (was_online) {
+	if (was_online && m->better && conn_reached(m->better) &&
+	    conn_broker(m->better) == conn_broker(c)) {
+		/* The broker ends the old one itself: one client id, one connection. */
+		mqtt_go_offline(m, RENEWED);
+	} else if (was_online) {
 		if (m->mode == RUNNING) {
 			m->stats.drops++;
 			note(m, conn_broker(c), reason);
 		}
 		mqtt_go_offline(m, reason);
 	} else {
-		note_failure(m, conn_broker(c), reason);
+		note_failure(m, c, conn_broker(c), reason);
 	}
 	carry_on(m, was_online);
 }
@@ -190,6 +207,9 @@ static void on_tick(struct conn *c, void *user)
 	    now - m->acked_at >= (o->ack_timeout_ms + m->flights.bytes) * UINT64_C(1000)) {
 		conn_drop(c);
 		on_down(c, "timed out: the broker acknowledges nothing", m);
+	} else if (m->refresh && !m->better && !m->flights.n) {
+		m->refresh = false;
+		(void)connect_to(m, conn_broker(c), &m->better);
 	} else if (conn_broker(c) > 0 && !m->better && !m->flights.n &&
 		   now - m->better_at >= o->preferred_retry_s * UINT64_C(1000000)) {
 		try_better(m, 0);
@@ -213,7 +233,7 @@ static int connect_to(struct mqtt *m, size_t broker, struct conn **ret)
 	int r = -ENOBUFS;
 
 	if (hanging(m, broker) >= HANGING_PER_BROKER) {
-		note_failure(m, broker, "timed out: earlier attempts still hang");
+		note_failure(m, NULL, broker, "timed out: earlier attempts still hang");
 		return -EBUSY;
 	}
 	while (i < CONNS_MAX && m->conns[i])
@@ -221,7 +241,7 @@ static int connect_to(struct mqtt *m, size_t broker, struct conn **ret)
 	if (i < CONNS_MAX)
 		r = conn_open(m->event, &m->settings.options, broker, &conn_ops, m, &m->conns[i]);
 	if (r < 0)
-		note_failure(m, broker, "out of memory or threads");
+		note_failure(m, NULL, broker, "out of memory or threads");
 	else
 		*ret = m->conns[i];
 	return r;

@@ -17,6 +17,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "link/mqtt-dial.h"
@@ -50,6 +51,8 @@ struct conn {
 	int error; /* of the last failed call, enum mosq_err_t; 0: none */
 	const char *reason;
 	uint64_t bytes_in, bytes_out;
+	uint64_t began;
+	bool reached;
 };
 
 static void die(struct conn *c, const char *reason);
@@ -57,6 +60,14 @@ static void die(struct conn *c, const char *reason);
 static struct mosquitto *handle(const struct conn *c)
 {
 	return dial_handle(c->dial);
+}
+
+static uint64_t boottime(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
 static void drop_source(sd_event_source **source)
@@ -270,6 +281,7 @@ static int on_dialed(sd_event_source *source, int fd, uint32_t revents, void *us
 
 	rc = dial_result(c->dial, &reason);
 	drop_source(&c->dialed);
+	c->reached = rc == MOSQ_ERR_SUCCESS || rc == MOSQ_ERR_TLS;
 	if (c->state == DEAD) {
 		dial_freep(&c->dial);
 		c->ops->ended(c, c->user);
@@ -353,6 +365,7 @@ int conn_open(sd_event *event, const struct mqtt_options *options, size_t broker
 		return -ENOMEM;
 	c->event = sd_event_ref(event);
 	c->broker = broker;
+	c->began = boottime();
 	c->ops = ops;
 	c->user = user;
 	r = dial_new(options, &options->brokers[broker], c, &c->dial);
@@ -384,6 +397,16 @@ void conn_free(struct conn *c)
 size_t conn_broker(const struct conn *c)
 {
 	return c->broker;
+}
+
+uint64_t conn_began(const struct conn *c)
+{
+	return c->began;
+}
+
+bool conn_reached(const struct conn *c)
+{
+	return c->reached;
 }
 
 bool conn_is_up(const struct conn *c)

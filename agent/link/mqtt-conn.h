@@ -28,6 +28,9 @@ int conn_open(sd_event *event, const struct mqtt_options *options, size_t broker
 void conn_free(struct conn *c);
 
 size_t conn_broker(const struct conn *c);
+uint64_t conn_began(const struct conn *c); /* CLOCK_BOOTTIME, us: before any file was read */
+/* Somebody answered there, or it did not come so far because our own TLS files are not usable. */
+bool conn_reached(const struct conn *c);
 bool conn_is_up(const struct conn *c);
 
 /* Given up while its thread still runs: cannot be reused, frees itself of the thread with `ended`.

@@ -27,6 +27,7 @@ struct mqtt {
 	void *user;
 	enum mode mode;
 	bool online;
+	bool refresh;		       /* wanted */
 	struct conn *current;	       /* the one that counts, or is to; of conns */
 	struct conn *better;	       /* to a preferred broker, beside it; of conns */
 	struct conn *conns[CONNS_MAX]; /* all of them, with the dead and the hanging */

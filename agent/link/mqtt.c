@@ -78,6 +78,7 @@ void mqtt_go_online(struct mqtt *m, bool session_present)
 	size_t broker = conn_broker(m->current);
 
 	m->online = true;
+	m->refresh = false;
 	m->up_at = m->acked_at = m->better_at = choice_now(CLOCK_MONOTONIC);
 	m->stats.connects++;
 	m->stats.broker = broker;
@@ -217,6 +218,14 @@ int mqtt_publish(struct mqtt *m, const struct mqtt_publish *p, int64_t row)
 	if (!m->flights.n)
 		m->acked_at = choice_now(CLOCK_MONOTONIC);
 	flights_add(&m->flights, mid, row, p->payload.len);
+	return 0;
+}
+
+int mqtt_refresh(struct mqtt *m)
+{
+	if (!m->online || m->mode != RUNNING)
+		return -ENOTCONN;
+	m->refresh = true;
 	return 0;
 }
 

@@ -144,6 +144,11 @@ struct mqtt_stats {
 	uint64_t oversized;
 	uint64_t bytes_in, bytes_out; /* of TCP payload, TLS and all */
 	unsigned in_flight;
+	/* Of the attempt that `online` or `failed` told of last: CLOCK_BOOTTIME, us, before it read
+	 * any file; and whether somebody answered there, so that a failure lies between the two of
+	 * us: TLS, certificates, login. */
+	uint64_t attempt_began;
+	bool attempt_reached;
 	unsigned hanging;     /* connector threads given up that have not ended yet */
 	char last_error[160]; /* in words for a service desk; "" if none yet. Kept while online */
 };
@@ -173,6 +178,14 @@ void mqtt_stop(struct mqtt *m, const struct mqtt_publish *last);
  * -EOPNOTSUPP: the broker takes no retained messages or no QoS 1. -EINVAL: topic, QoS or row.
  */
 int mqtt_publish(struct mqtt *m, const struct mqtt_publish *publish, int64_t row);
+
+/*
+ * Makes the connection to the same broker anew as soon as nothing is in flight, once: beside the one
+ * that stands, which is given up only when the new one is up (`offline` and `online` follow each
+ * other at once) and stays if it fails (`failed`). Forgotten when the connection ends otherwise.
+ * -ENOTCONN: not online.
+ */
+int mqtt_refresh(struct mqtt *m);
 
 bool mqtt_online(const struct mqtt *m);
 bool mqtt_in_flight(const struct mqtt *m, int64_t row);
