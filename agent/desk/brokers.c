@@ -9,14 +9,18 @@
 
 #include "desk/registry.h"
 
-/* Names as on the command line and in the setting; field() is the member of each. */
-static const char *const fields[BROKER_FIELDS] = {"host", "ca",	  "cert",
-						  "key",  "user", "password-file"};
+#define TLS_PORT 8883
 
-static const char **field(struct mqtt_broker *b, size_t k)
+/* Names as on the command line and in the setting; field() is the member of each. */
+static const char *const fields[BROKER_FIELDS] = {"host",	   "ca",    "cert", "key", "user",
+						  "password-file", "public"};
+
+static const char **field(struct brokers *brokers, size_t i, size_t k)
 {
-	const char **members[BROKER_FIELDS] = {&b->host,     &b->ca_file, &b->cert_file,
-					       &b->key_file, &b->user,	  &b->password_file};
+	struct mqtt_broker *b = &brokers->list[i];
+	const char **members[BROKER_FIELDS] = {&b->host,	   &b->ca_file, &b->cert_file,
+					       &b->key_file,	   &b->user,	&b->password_file,
+					       &brokers->public[i]};
 
 	return members[k];
 }
@@ -29,18 +33,17 @@ static int put(struct brokers *brokers, size_t i, size_t k, const char *value, s
 		return -ENAMETOOLONG;
 	memcpy(text, value, len);
 	text[len] = '\0';
-	*field(&brokers->list[i], k) = text;
+	*field(brokers, i, k) = text;
 	return 0;
 }
 
-const char *brokers_add(struct brokers *brokers, const char *text)
+/* HOST, HOST:PORT or [V6]:PORT. port 0: none stands there. */
+static const char *parse_place(const char *text, struct brokers_place *ret)
 {
 	const char *end, *port = NULL;
 	unsigned long value = 0;
 	char *stop;
 
-	if (brokers->n == MQTT_BROKERS_MAX)
-		return "too many brokers";
 	if (*text == '[') {
 		end = strchr(++text, ']');
 		if (!end)
@@ -61,31 +64,64 @@ const char *brokers_add(struct brokers *brokers, const char *text)
 	}
 	if (end == text)
 		return "the host is missing";
-	if (put(brokers, brokers->n, 0, text, (size_t)(end - text)) < 0)
+	if ((size_t)(end - text) >= sizeof(ret->host))
 		return "the host is too long";
-	brokers->list[brokers->n++].port = (uint16_t)value;
+	memcpy(ret->host, text, (size_t)(end - text));
+	ret->host[end - text] = '\0';
+	ret->port = (uint16_t)value;
 	return NULL;
 }
 
-const char *brokers_set(struct brokers *brokers, const char *name, const char *value)
+const char *brokers_add(struct brokers *brokers, const char *text)
+{
+	struct brokers_place place;
+	const char *complaint = parse_place(text, &place);
+
+	if (brokers->n == MQTT_BROKERS_MAX)
+		return "too many brokers";
+	if (complaint)
+		return complaint;
+	put(brokers, brokers->n, 0, place.host, strlen(place.host));
+	brokers->list[brokers->n++].port = place.port;
+	return NULL;
+}
+
+struct brokers_place brokers_public(const struct brokers *brokers, size_t i)
+{
+	struct brokers_place place = {.port = brokers->list[i].port};
+
+	if (!brokers->public[i] || parse_place(brokers->public[i], &place))
+		snprintf(place.host, sizeof(place.host), "%s", brokers->list[i].host);
+	if (!place.port)
+		place.port = TLS_PORT;
+	return place;
+}
+
+const char *brokers_set(struct brokers *brokers, size_t i, const char *name, const char *value)
 {
 	cleanup(freep) char *path = NULL;
+	struct brokers_place place;
+	const char *complaint;
 	size_t k = 1;
 
-	if (brokers->n == 0)
+	if (i >= brokers->n)
 		return "it belongs to the --broker before it, and there is none";
 	while (k < BROKER_FIELDS && strcmp(fields[k], name) != 0)
 		k++;
 	if (k == BROKER_FIELDS)
 		return "no such property of a broker";
-	/* Whoever starts the program next stands in another folder. */
-	if (strcmp(name, "user") != 0) {
+	if (!strcmp(name, "public")) {
+		complaint = parse_place(value, &place);
+		if (complaint)
+			return complaint;
+	} else if (strcmp(name, "user") != 0) {
+		/* Whoever starts the program next stands in another folder. */
 		path = realpath(value, NULL);
 		if (!path)
 			return strerror(errno);
 		value = path;
 	}
-	return put(brokers, brokers->n - 1, k, value, strlen(value)) < 0 ? "it is too long" : NULL;
+	return put(brokers, i, k, value, strlen(value)) < 0 ? "it is too long" : NULL;
 }
 
 int brokers_save(struct db *db, struct brokers *brokers)
@@ -97,9 +133,9 @@ int brokers_save(struct db *db, struct brokers *brokers)
 		json_t *b = json_pack("{s:i}", "port", (int)brokers->list[i].port);
 
 		for (size_t k = 0; k < BROKER_FIELDS; k++)
-			if (*field(&brokers->list[i], k))
+			if (*field(brokers, i, k))
 				json_object_set_new(b, fields[k],
-						    json_string(*field(&brokers->list[i], k)));
+						    json_string(*field(brokers, i, k)));
 		json_array_append_new(array, b);
 	}
 	text = json_dumps(array, JSON_COMPACT | JSON_SORT_KEYS);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* gateway and lock: adding, listing, and the documents that an installer carries. */
+/* lock: adding, listing, and the documents that an installer carries. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,88 +48,6 @@ static int parse(const struct desk *desk, int argc, char **argv, const char *wha
 		return command_usage(desk, "one %s id is needed", what);
 	a->id = argv[optind];
 	return command_id(desk, what, a->id);
-}
-
-/* --- gateways --------------------------------------------------------------------------------- */
-
-int command_gateway_add(struct desk *desk, int argc, char **argv)
-{
-	cleanup(db_rollbackp) struct db *tx = NULL;
-	struct fleet_args a;
-	int r = parse(desk, argc, argv, "gateway", &a);
-
-	if (r != 0)
-		return r;
-	r = db_begin(desk->db, &tx);
-	if (r == 0)
-		r = gateway_add(desk->db, a.id, desk_now());
-	if (r == -EEXIST)
-		return desk_fail(desk, DESK_REFUSED, "gateway %s is there already", a.id);
-	if (r == 0)
-		r = desk_log(desk, (struct act){.act = "gateway.add", .gateway = a.id});
-	if (r == 0)
-		r = db_commit(&tx);
-	if (r < 0)
-		return desk_fail_errno(desk, r, "gateway add");
-	show_answer(desk, json_pack("{s:s}", "gateway", a.id), "Gateway %s added.", a.id);
-	return DESK_DONE;
-}
-
-static void gateway_words(const struct current *current, const char *state, json_t *row)
-{
-	cleanup(freep) struct message_state *s = malloc(sizeof(*s));
-	char text[80] = "";
-	json_t *problems = json_array();
-	size_t lacking;
-
-	if (!*state || !s || message_state_parse(span_str(state), s) != 0) {
-		json_object_set_new(row, "problems", problems);
-		return;
-	}
-	for (size_t i = 0; i < s->problems.n; i++)
-		json_array_append_new(problems, json_string(s->problems.list[i].code));
-	lacking = current_lacking(current, s, NULL, NULL);
-	snprintf(text, sizeof(text), "%s", lacking ? "behind" : "current");
-	json_object_set_new(row, "documents", json_string(text));
-	json_object_set_new(row, "version", json_string(s->version));
-	json_object_set_new(row, "locks", json_integer((json_int_t)s->nlocks));
-	json_object_set_new(row, "problems", problems);
-}
-
-int command_gateway_list(struct desk *desk, int argc, char **argv)
-{
-	static const struct show_column columns[] = {
-		{"id", "GATEWAY"},	  {"presence", "PRESENCE"},
-		{"_said", "SAID LAST"},	  {"documents", "DOCUMENTS"},
-		{"version", "VERSION"},	  {"locks", "LOCKS"},
-		{"problems", "PROBLEMS"}, {0},
-	};
-	cleanup(current_deinit) struct current current = {0};
-	cleanup(db_end) struct db_query q =
-		db_query(desk->db, "SELECT id, presence, state, state_at FROM gateway ORDER BY id");
-	json_t *rows = json_array();
-	struct fleet_args a;
-	int r = parse(desk, argc, argv, NULL, &a);
-
-	if (r != 0)
-		return r;
-	r = current_load(desk->db, &current);
-	while (r >= 0 && (r = db_step(&q)) > 0) {
-		char said[SHOW_TIME_CAP];
-		json_t *row = json_pack("{s:s, s:s, s:I, s:s}", "id", db_text(&q, 0), "presence",
-					db_is_null(&q, 1) ? "unknown" : db_text(&q, 1), "said",
-					(json_int_t)db_int(&q, 3), "_said",
-					show_time(db_uint(&q, 3), said));
-
-		gateway_words(&current, db_text(&q, 2), row);
-		json_array_append_new(rows, row);
-	}
-	if (r < 0) {
-		json_decref(rows);
-		return desk_fail_errno(desk, r, "gateway list");
-	}
-	show_rows(desk, columns, rows, "no gateway has been added");
-	return DESK_DONE;
 }
 
 /* --- locks ------------------------------------------------------------------------------------ */

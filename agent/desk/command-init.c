@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "desk/authority.h"
 #include "desk/brokers.h"
 #include "desk/command.h"
 #include "desk/registry.h"
@@ -20,9 +21,10 @@
 
 struct settings {
 	struct brokers brokers;
-	const char *root_topic, *issuer, *uri, *entries, *list_lifetime, *keep_events;
+	const char *root_topic, *issuer, *uri, *entries, *list_lifetime, *keep_events,
+		*certificate_lifetime;
 	char list_uri[URI_MAX + 1], city[URI_MAX + 1]; /* derived */
-	char lifetime[24], keep[24];
+	char lifetime[24], keep[24], certificate[24];
 };
 
 static const struct option options[] = {
@@ -32,12 +34,14 @@ static const struct option options[] = {
 	{"key", required_argument, NULL, 'p'},
 	{"user", required_argument, NULL, 'p'},
 	{"password-file", required_argument, NULL, 'p'},
+	{"public", required_argument, NULL, 'p'},
 	{"root-topic", required_argument, NULL, 't'},
 	{"issuer", required_argument, NULL, 'i'},
 	{"uri", required_argument, NULL, 'u'},
 	{"entries", required_argument, NULL, 'e'},
 	{"list-lifetime", required_argument, NULL, 'l'},
 	{"keep-events", required_argument, NULL, 'k'},
+	{"certificate-lifetime", required_argument, NULL, 'c'},
 	{0},
 };
 
@@ -52,7 +56,9 @@ static int parse(const struct desk *desk, int argc, char **argv, struct settings
 			complaint = brokers_add(&s->brokers, optarg);
 			break;
 		case 'p':
-			complaint = brokers_set(&s->brokers, options[index].name, optarg);
+			/* before any --broker: SIZE_MAX, which is none */
+			complaint = brokers_set(&s->brokers, s->brokers.n - 1, options[index].name,
+						optarg);
 			break;
 		case 't':
 			s->root_topic = optarg;
@@ -71,6 +77,9 @@ static int parse(const struct desk *desk, int argc, char **argv, struct settings
 			break;
 		case 'k':
 			s->keep_events = optarg;
+			break;
+		case 'c':
+			s->certificate_lifetime = optarg;
 			break;
 		default:
 			return command_usage(desk, "%s: no such option, or its value is missing",
@@ -145,8 +154,15 @@ static int check(const struct desk *desk, struct settings *s)
 		if (r != 0)
 			return r;
 	}
-	if (s->keep_events)
-		return seconds(desk, "--keep-events", s->keep_events, s->keep);
+	if (s->keep_events) {
+		int r = seconds(desk, "--keep-events", s->keep_events, s->keep);
+
+		if (r != 0)
+			return r;
+	}
+	if (s->certificate_lifetime)
+		return seconds(desk, "--certificate-lifetime", s->certificate_lifetime,
+			       s->certificate);
 	return 0;
 }
 
@@ -161,6 +177,7 @@ static int save(struct db *db, struct settings *s)
 		{"entries", s->entries},
 		{"list-lifetime", s->lifetime[0] ? s->lifetime : NULL},
 		{"keep-events", s->keep[0] ? s->keep : NULL},
+		{"certificate-lifetime", s->certificate[0] ? s->certificate : NULL},
 	};
 	int r = s->brokers.n ? brokers_save(db, &s->brokers) : 0;
 
@@ -200,6 +217,14 @@ static int fill(const struct desk *desk, struct settings *s, char error[KEYRING_
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(keyring_roles); i++)
 		r = keyring_settle(desk, keyring_roles[i]);
 	return r;
+}
+
+/* It is made on first use, too; now is when somebody looks. */
+static int make_authority(const struct desk *desk, char error[AUTHORITY_ERROR_CAP])
+{
+	cleanup(authority_deinit) struct authority authority = {0};
+
+	return authority_load(desk, desk_now(), &authority, error);
 }
 
 static int answer_init(const struct desk *desk)
@@ -253,6 +278,8 @@ int command_init(struct desk *desk, int argc, char **argv)
 		r = keyring_create(desk->dir);
 	if (r == 0)
 		r = fill(desk, &s, error);
+	if (r == 0)
+		r = make_authority(desk, error);
 	if (r == 0)
 		return answer_init(desk);
 	r = desk_fail(desk, DESK_REFUSED, "%s: %s", desk->dir,

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "desk/certificates.h"
 #include "desk/command.h"
 #include "desk/registry.h"
 #include "desk/show.h"
@@ -89,11 +90,12 @@ static const char query[] =
 	"  l.phone AS phone, l.lock AS lock, coalesce(i.outcome, '') AS outcome,"
 	"  coalesce(i.reason, json_extract(l.detail, '$.reason'), '') AS reason, l.detail AS "
 	"detail, l.id AS place,"
-	"  coalesce(i.proven, 0) AS verified, coalesce(i.via, '') AS via, NULL AS n"
+	"  coalesce(i.proven, 0) AS verified, coalesce(i.via, '') AS via, NULL AS n,"
+	"  l.gateway AS gateway"
 	"  FROM log l LEFT JOIN issued i ON i.cti = l.cti AND i.via = 'relay'"
 	" UNION ALL"
 	" SELECT r.iat, 'lock', coalesce(i.scope, 'opened'), i.person, i.phone, r.lock, r.outcome,"
-	"  r.reason, NULL, r.n, 1, r.via, r.n"
+	"  r.reason, NULL, r.n, 1, r.via, r.n, r.gateway"
 	"  FROM receipt r LEFT JOIN issued i ON i.cti = r.cti"
 	"  WHERE length(r.cti) = 16 AND r.via = 'door'"
 	") WHERE time >= ?1 AND (?2 = '' OR person = ?2) AND (?3 = '' OR phone = ?3)"
@@ -104,13 +106,13 @@ static json_t *row_of(const struct desk *desk, struct db_query *q, bool reveal)
 	char at[SHOW_TIME_CAP];
 	struct phone phone;
 	json_t *detail = json_loads(db_text(q, 8), JSON_DECODE_ANY, NULL);
-	json_t *row =
-		json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:o}", "time",
-			  (json_int_t)db_int(q, 0), "_time", show_time(db_uint(q, 0), at),
-			  "operator", db_text(q, 1), "act", db_text(q, 2), "pseudonym",
-			  db_text(q, 3), "phone", db_text(q, 4), "lock", db_text(q, 5), "outcome",
-			  db_text(q, 6), "reason", db_text(q, 7), "verified", (int)db_int(q, 10),
-			  "via", db_text(q, 11), "detail", detail ? detail : json_null());
+	json_t *row = json_pack(
+		"{s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:o, s:s}", "time",
+		(json_int_t)db_int(q, 0), "_time", show_time(db_uint(q, 0), at), "operator",
+		db_text(q, 1), "act", db_text(q, 2), "pseudonym", db_text(q, 3), "phone",
+		db_text(q, 4), "lock", db_text(q, 5), "outcome", db_text(q, 6), "reason",
+		db_text(q, 7), "verified", (int)db_int(q, 10), "via", db_text(q, 11), "detail",
+		detail ? detail : json_null(), "gateway", db_text(q, 13));
 
 	if (row && !db_is_null(q, 12))
 		json_object_set_new(row, "n", json_integer((json_int_t)db_int(q, 12)));
@@ -124,16 +126,24 @@ static json_t *row_of(const struct desk *desk, struct db_query *q, bool reveal)
 int command_log(struct desk *desk, int argc, char **argv)
 {
 	static const struct show_column columns[] = {
-		{"_time", "TIME"},	{"operator", "OPERATOR"}, {"act", "ACT"},
-		{"via", "VIA"},		{"phone", "PHONE"},	  {"lock", "LOCK"},
-		{"outcome", "OUTCOME"}, {"reason", "REASON"},	  {0},
+		{"_time", "TIME"},	{"operator", "OPERATOR"},
+		{"act", "ACT"},		{"via", "VIA"},
+		{"phone", "PHONE"},	{"lock", "LOCK"},
+		{"gateway", "GATEWAY"}, {"outcome", "OUTCOME"},
+		{"reason", "REASON"},	{0},
 	};
 	static const struct show_column revealing[] = {
-		{"_time", "TIME"},    {"operator", "OPERATOR"},
-		{"act", "ACT"},	      {"via", "VIA"},
-		{"person", "PERSON"}, {"number", "NUMBER"},
-		{"lock", "LOCK"},     {"outcome", "OUTCOME"},
-		{"reason", "REASON"}, {0},
+		{"_time", "TIME"},
+		{"operator", "OPERATOR"},
+		{"act", "ACT"},
+		{"via", "VIA"},
+		{"person", "PERSON"},
+		{"number", "NUMBER"},
+		{"lock", "LOCK"},
+		{"gateway", "GATEWAY"},
+		{"outcome", "OUTCOME"},
+		{"reason", "REASON"},
+		{0},
 	};
 	char person[LABEL_CAP], phone[LABEL_CAP];
 	json_t *rows = json_array();
@@ -175,9 +185,9 @@ int command_alarms(struct desk *desk, int argc, char **argv)
 	cleanup(db_end) struct db_query q =
 		db_query(desk->db, "SELECT time, kind, subject, detail FROM alarm ORDER BY id");
 	json_t *rows = json_array();
-	int r;
+	int r = certificates_watch(desk->db, desk_now());
 
-	while ((r = db_step(&q)) > 0) {
+	while (r >= 0 && (r = db_step(&q)) > 0) {
 		char at[SHOW_TIME_CAP];
 
 		json_array_append_new(rows, json_pack("{s:I, s:s, s:s, s:s, s:s}", "time",

@@ -9,21 +9,23 @@
 #include <sys/file.h>
 #include <systemd/sd-daemon.h>
 
+#include "desk/broker-files.h"
 #include "desk/command.h"
+#include "desk/enrol.h"
 #include "desk/hub.h"
 #include "desk/readers.h"
 #include "desk/registry.h"
 #include "desk/show.h"
 #include "desk/words.h"
 
-#define TRIM_EVERY_S	 3600
+#define HOURLY_S	 3600
 #define SESSION_EXPIRY_S (14 * 86400)
 
 struct serve {
 	const struct desk *desk;
 	struct hub *hub;
-	int64_t alarm;	  /* the last one said */
-	uint64_t trimmed; /* when */
+	int64_t alarm;		   /* the last one said */
+	uint64_t trimmed, watched; /* when */
 	bool settled;
 	bool over;
 };
@@ -71,11 +73,43 @@ static void say_alarms(struct serve *s)
 
 static int trim(struct serve *s, uint64_t now)
 {
-	if (now < s->trimmed + TRIM_EVERY_S)
+	if (now < s->trimmed + HOURLY_S)
 		return 0;
 	s->trimmed = now;
 	return events_trim(s->desk->db,
 			   now - setting_uint(s->desk->db, "keep-events", EVENTS_KEEP_S));
+}
+
+/* Certificates about to expire, and the brokers' files: also while no broker answers, since a list
+ * out of date may be why. */
+static int watch(struct serve *s, uint64_t now)
+{
+	char words[BROKER_FILES_WORDS_CAP];
+	int r;
+
+	if (now < s->watched + HOURLY_S)
+		return 0;
+	s->watched = now;
+	r = hub_flush(s->hub);
+	if (r >= 0)
+		r = certificates_watch(s->desk->db, now);
+	if (r >= 0)
+		r = broker_files_update(s->desk, now, words);
+	if (r >= 0 && *words)
+		say(s, "%s", words);
+	return r;
+}
+
+/* A transaction of its own: what is being filed must not fail or succeed with it. */
+static void on_request(const struct hub_gateway *gateway, struct span request, void *user)
+{
+	struct serve *s = user;
+	int r = hub_flush(s->hub);
+
+	if (r >= 0)
+		r = enrol_renew(s->desk, hub_session(s->hub), gateway->id, request, desk_now());
+	if (r < 0)
+		say(s, "trouble: %s's request for a certificate: %s", gateway->id, strerror(-r));
 }
 
 static void on_worked(bool settled, void *user)
@@ -90,6 +124,8 @@ static void on_worked(bool settled, void *user)
 	if (settled && !s->settled)
 		sd_notify(0, "READY=1");
 	s->settled = settled;
+	if (watch(s, desk_now()) < 0)
+		say(s, "trouble: %s", db_error(s->desk->db));
 	say_alarms(s);
 	if (!settled || !hub_signed(s->hub))
 		return;
@@ -103,6 +139,7 @@ static void on_worked(bool settled, void *user)
 
 static const struct hub_ops hub_ops = {
 	.filed = on_filed,
+	.request = on_request,
 	.worked = on_worked,
 	.trouble = on_trouble,
 };

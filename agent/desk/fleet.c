@@ -26,7 +26,8 @@ int gateway_known(struct db *db, const char *id)
 
 int gateway_each(struct db *db, int (*fn)(const char *id, void *user), void *user)
 {
-	cleanup(db_end) struct db_query q = db_query(db, "SELECT id FROM gateway ORDER BY id");
+	cleanup(db_end) struct db_query q =
+		db_query(db, "SELECT id FROM gateway WHERE revoked IS NULL ORDER BY id");
 	int r;
 
 	while ((r = db_step(&q)) > 0) {
@@ -99,7 +100,8 @@ int lock_add(struct db *db, const struct lock_row *lock, uint64_t now)
 static int read_gateways(struct db *db, struct lock_row *lock)
 {
 	cleanup(db_end) struct db_query q =
-		db_query(db, "SELECT gateway FROM lock_gateway WHERE lock = ? ORDER BY rank");
+		db_query(db, "SELECT gateway FROM lock_gateway JOIN gateway ON gateway.id = gateway"
+			     " WHERE lock = ? AND revoked IS NULL ORDER BY rank");
 	int r;
 
 	db_bind_text(&q, lock->id);

@@ -9,13 +9,14 @@
 struct lock_row {
 	char id[ID_MAX + 1];
 	uint8_t pub[PUBLIC_LEN];
-	char gateways[LOCK_GATEWAYS_MAX][ID_MAX + 1]; /* in order of preference */
+	char gateways[LOCK_GATEWAYS_MAX][ID_MAX + 1]; /* in order of preference; none revoked */
 	size_t ngateways;
 	uint64_t added;
 };
 
 int gateway_add(struct db *db, const char *id, uint64_t now); /* -EEXIST */
 int gateway_known(struct db *db, const char *id);	      /* 1, 0 */
+/* But those that are revoked: they are no part of the fleet. */
 int gateway_each(struct db *db, int (*fn)(const char *id, void *user), void *user);
 /* What it last said, as it came; for answers while no broker can be asked. */
 int gateway_put_state(struct db *db, const char *id, struct span json, uint64_t now);

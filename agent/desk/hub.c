@@ -340,6 +340,10 @@ static void on_message(const struct topic *topic, const struct mqtt_message *m, 
 		if (g)
 			r = filing_event(hub->filing, topic->gateway, m->payload, desk_now());
 		break;
+	case TOPIC_REQUEST:
+		if (g && hub->ops.request && !m->retain)
+			hub->ops.request(g, m->payload, hub->user);
+		break;
 	default:
 		break;
 	}
@@ -367,7 +371,7 @@ static const struct session_ops session_ops = {
 
 /* --- life ------------------------------------------------------------------------------------- */
 
-static int subscribe_all(struct session *s)
+static int subscribe_all(struct session *s, bool requests)
 {
 	int r = session_subscribe_city(s);
 
@@ -379,6 +383,8 @@ static int subscribe_all(struct session *s)
 		r = session_subscribe(s, TOPIC_LOCK, "+", "+");
 	if (r == 0)
 		r = session_subscribe(s, TOPIC_STATE, "+", NULL);
+	if (r == 0 && requests)
+		r = session_subscribe(s, TOPIC_REQUEST, "+", NULL);
 	return r;
 }
 
@@ -402,7 +408,7 @@ int hub_new(sd_event *event, const struct desk *desk, const struct session_optio
 	if (r == 0)
 		r = load_gateways(hub);
 	if (r == 0)
-		r = subscribe_all(hub->session);
+		r = subscribe_all(hub->session, ops->request != NULL);
 	if (r < 0)
 		return r;
 	*ret = steal(hub);

@@ -21,12 +21,14 @@
 
 static const struct command commands[] = {
 	{"init",
-	 "--broker HOST:PORT [--ca FILE --cert FILE --key FILE] [--broker ...]\n"
-	 "    [--root-topic lockbridge] [--issuer URI] [--uri URI] [--entries 32768]",
+	 "--broker HOST:PORT [--ca FILE --cert FILE --key FILE] [--public HOST:PORT]\n"
+	 "    [--broker ...] [--root-topic lockbridge] [--issuer URI] [--uri URI] [--entries "
+	 "32768]\n"
+	 "    [--certificate-lifetime 90d]",
 	 "Makes the registry, the keys and the first documents.", command_init, true},
 	{"config set",
 	 "[--broker HOST:PORT [--ca ...] ...] [--root-topic T] [--list-lifetime 48h]\n"
-	 "    [--keep-events 14d]",
+	 "    [--keep-events 14d] [--certificate-lifetime 90d]",
 	 "Changes settings. The brokers given replace those set before.", command_config_set},
 	{"config show", "", "Shows the settings.", command_config_show},
 	{"staff add",
@@ -40,7 +42,14 @@ static const struct command commands[] = {
 	{"staff list", "", "Lists people and phones.", command_staff_list},
 	{"staff remove", WHO " " WAIT, "Revokes, and forgets the person's data.",
 	 command_staff_remove},
-	{"gateway add", "ID", "Adds a gateway.", command_gateway_add},
+	{"gateway add", "ID [--request FILE|- [--replace] [--out FILE]]",
+	 "Adds a gateway; with its request, enrols it.\nWrites the enrolment file of the box, with "
+	 "a client certificate for the key in the request.\nAgain with the same key: a new file; "
+	 "with another key (a new box): --replace.",
+	 command_gateway_add},
+	{"gateway revoke", "ID",
+	 "Revokes a gateway: no broker lets it in, no certificate is issued to it.",
+	 command_gateway_revoke},
 	{"gateway list", "", "Lists the gateways and what they said last.", command_gateway_list},
 	{"lock add", "ID --key BASE64 --gateway GW[,GW2]", "Adds a lock and its public key.",
 	 command_lock_add},
@@ -87,6 +96,11 @@ static const struct command commands[] = {
 	 "Shows what the desk did, and openings that locks reported.", command_log},
 	{"alarms", "", "Shows what somebody should look into.", command_alarms},
 	{"watch", "", "Shows events as they come.", command_watch},
+	{"broker files", "[--out FOLDER] [--host NAME]...",
+	 "Writes what a mosquitto needs: certificates, revocation list, access rules.\nThe folder "
+	 "is remembered, and kept up to date. --host: also makes the broker's own certificate,\n"
+	 "for a name or address that it is reached under.",
+	 command_broker_files},
 	{"serve", "", "Keeps documents fresh and the fleet up to date, and collects events.",
 	 command_serve},
 	{"document show", "FILE | -", "Shows any document as text.", command_document_show, true},

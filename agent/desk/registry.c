@@ -82,7 +82,19 @@ static const char schema_1[] =
 	"CREATE TRIGGER log_stays BEFORE DELETE ON log BEGIN"
 	"  SELECT RAISE(ABORT, 'the log is append-only'); END;";
 
-static const char *const migrations[] = {schema_1};
+/* Gateways' client certificates. A gateway's key is what it enrolled with, as SHA-256 of its
+ * SubjectPublicKeyInfo; without one it was never enrolled. Of a certificate that a revocation list
+ * named and the registry has forgotten, gateway and pem are empty. */
+static const char schema_2[] =
+	"ALTER TABLE gateway ADD COLUMN key BLOB;"
+	"ALTER TABLE gateway ADD COLUMN revoked INTEGER;"
+	"CREATE TABLE certificate (serial TEXT PRIMARY KEY, gateway TEXT NOT NULL, key BLOB,"
+	"  issued INTEGER NOT NULL, not_after INTEGER NOT NULL, revoked_at INTEGER,"
+	"  pem TEXT NOT NULL) STRICT;"
+	"CREATE INDEX certificate_gateway ON certificate (gateway, not_after);"
+	"CREATE INDEX certificate_key ON certificate (key);";
+
+static const char *const migrations[] = {schema_1, schema_2};
 
 static int open_at(const char *path, char *error, size_t error_cap, struct db **ret)
 {
