@@ -221,6 +221,117 @@ static void large_messages_over_tls_come_whole_and_at_once(void **state)
 		assert_int_equal(t->a.heard[i].len, sizeof(body));
 }
 
+static void start_with_certificate(struct test *t, struct client *c, const char *id)
+{
+	static char paths[2][3][128]; /* as long as the client */
+	char(*path)[128] = paths[c == &t->b], name[64];
+
+	client_init(c, t->event, id, t->broker.port);
+	c->brokers[0].host = "localhost";
+	c->brokers[0].ca_file = in_dir(t, "ca.pem", path[0]);
+	snprintf(name, sizeof(name), "%s.pem", id);
+	c->brokers[0].cert_file = in_dir(t, name, path[1]);
+	snprintf(name, sizeof(name), "%s.key", id);
+	c->brokers[0].key_file = in_dir(t, name, path[2]);
+	c->options.clean_start = false;
+	c->options.session_expiry_s = 60;
+	client_start(c);
+	client_wait_online(c);
+}
+
+static void a_refresh_tries_new_files_beside_the_connection_that_stands(void **state)
+{
+	struct test *t = *state;
+	struct mqtt_stats before, after;
+
+	make_ca(t, "fleet");
+	make_ca(t, "foreign");
+	make_cert(t, "fleet", "one", "one");
+	make_cert(t, "fleet", "two", "two");
+	make_cert(t, "foreign", "bad", "bad");
+	tls_broker(t, "localhost", "fleet");
+	start_with_certificate(t, &t->a, "one");
+	start_with_certificate(t, &t->b, "two");
+	client_subscribe(&t->a, "x", 0);
+	mqtt_stats(t->a.mqtt, &before);
+	assert_true(before.attempt_reached);
+
+	fixture_shell(t->dir, "cp bad.pem one.pem && cp bad.key one.key");
+	assert_int_equal(mqtt_refresh(t->a.mqtt), 0);
+	assert_true(fixture_until(t->event, 10000, t->a.failed == 1));
+	assert_int_equal(t->a.offline, 0);
+	mqtt_stats(t->a.mqtt, &after);
+	assert_true(after.attempt_reached);
+	assert_true(after.attempt_began > before.attempt_began);
+	assert_int_equal(client_publish(&t->b, "x", "still here", 0), 0);
+	assert_true(fixture_until(t->event, 5000, t->a.n_heard == 1));
+
+	make_cert(t, "fleet", "one", "one");
+	assert_int_equal(mqtt_refresh(t->a.mqtt), 0);
+	for (int i = 0; t->a.online < 2; i++) {
+		/* what comes meanwhile is neither lost nor the reason to wait */
+		assert_int_equal(client_publish(&t->b, "x", "meanwhile", 0), 0);
+		fixture_turn(t->event, 20);
+		assert_true(i < 400);
+	}
+	assert_int_equal(t->a.offline, 1);
+	assert_string_equal(t->a.offline_reason, "the connection is made anew");
+	assert_true(fixture_until(t->event, 5000, t->a.n_heard > 1));
+	mqtt_stats(t->a.mqtt, &after);
+	assert_int_equal(after.drops, 0);
+	assert_int_equal(after.connects, 2);
+	assert_true(after.attempt_reached);
+	/* the old one is gone, and throws nobody out */
+	fixture_turn(t->event, 1500);
+	assert_int_equal(t->a.online, 2);
+	assert_int_equal(t->a.failed, 1);
+}
+
+static void a_refresh_waits_until_nothing_is_in_flight_and_ends_with_the_connection(void **state)
+{
+	struct test *t = *state;
+	struct mqtt_stats stats;
+
+	fixture_broker_start(&t->broker, "");
+	client_connect(&t->a, t->event, "a", t->broker.port);
+	kill(t->broker.pid, SIGSTOP);
+	assert_int_equal(client_publish(&t->a, "x", "held up", 1), 0);
+	assert_int_equal(mqtt_refresh(t->a.mqtt), 0);
+	fixture_turn(t->event, 2500);
+	mqtt_stats(t->a.mqtt, &stats);
+	assert_int_equal(stats.in_flight, 1);
+	assert_int_equal(t->a.failed + t->a.offline, 0);
+	kill(t->broker.pid, SIGCONT);
+	assert_true(fixture_until(t->event, 5000, t->a.online == 2));
+	assert_int_equal(t->a.acked[1], 1);
+	assert_int_equal(t->a.n_lost, 0);
+
+	assert_int_equal(mqtt_refresh(t->a.mqtt), 0);
+	fixture_broker_kill(&t->broker);
+	assert_true(fixture_until(t->event, 5000, t->a.offline == 2 && t->a.failed > 0));
+	assert_int_equal(mqtt_refresh(t->a.mqtt), -ENOTCONN);
+	mqtt_stats(t->a.mqtt, &stats);
+	assert_false(stats.attempt_reached); /* nobody listens there */
+	fixture_broker_start(&t->broker, "");
+	client_wait_online(&t->a);
+	fixture_turn(t->event, 1500);
+	assert_int_equal(t->a.online, 3);
+}
+
+static void files_that_are_not_usable_count_as_reached(void **state)
+{
+	struct test *t = *state;
+	struct mqtt_stats stats;
+	char ca[128];
+
+	fixture_write(t->dir, "rubbish.pem", "nothing\n");
+	client_init(&t->a, t->event, "a", silent_listener(t, 16));
+	t->a.brokers[0].ca_file = in_dir(t, "rubbish.pem", ca);
+	start_and_fail(t, "CA file not usable");
+	mqtt_stats(t->a.mqtt, &stats);
+	assert_true(stats.attempt_reached);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -231,6 +342,9 @@ int main(void)
 		TEST(files_that_are_missing_or_wrong_are_named),
 		TEST(a_peer_that_closes_or_resets_during_tls_does_not_spin),
 		TEST(large_messages_over_tls_come_whole_and_at_once),
+		TEST(a_refresh_tries_new_files_beside_the_connection_that_stands),
+		TEST(a_refresh_waits_until_nothing_is_in_flight_and_ends_with_the_connection),
+		TEST(files_that_are_not_usable_count_as_reached),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
