@@ -134,7 +134,7 @@ class Broker:
         self.put("server.key", open(server[1], "rb").read())
         self.put("crl.pem", self.city.revocation_list())
         self.desk = itself(self.path("desk"), "desk")
-        self.put("desk.pem", open(self.desk[0], "rb").read())
+        self.put("desk-ca.pem", open(self.desk[0], "rb").read())
         with open(os.path.join(SHIPPED, "acl"), encoding="ascii") as f:
             self.rules = f.read()
         self.put("acl", self.rules.encode())
