@@ -77,9 +77,9 @@ static char *on_status(void *user)
 {
 	struct gateway *gw = user;
 
-	return dumped(json_pack("{s:s,s:o,s:o,s:o}", "gateway", gw->config.gateway, "state",
-				state_json(gw), "broker", broker_json(gw), "health",
-				health_json(gw)));
+	return dumped(json_pack("{s:s,s:s,s:o,s:o,s:o}", "gateway", gw->config.gateway, "config",
+				gw->config_path, "state", state_json(gw), "broker", broker_json(gw),
+				"health", health_json(gw)));
 }
 
 static char *on_locks(void *user)

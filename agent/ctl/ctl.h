@@ -49,6 +49,7 @@ enum ctl_exit ctl_ask(const struct ctl *ctl, const struct ctl_question *question
 
 /* Commands with a file of their own; argv[0] is the command's word, and getopt begins anew. */
 int ctl_check_config(struct ctl *ctl, int argc, char **argv);
+int ctl_lock(struct ctl *ctl, int argc, char **argv);
 
 /* show.c: a value as the agent gave it, for a person. */
 void show_status(const json_t *status);

@@ -34,6 +34,8 @@ static const struct command commands[] = {
 	 "cause and next step of each problem",
 	 {"Diagnose", show_diagnosis, judge_diagnosis}},
 	{"reload", "", "reads the configuration again", {"Reload"}},
+	{"lock", "ACTION", "at the door: scan, claim, release, remove; lock --help",
+	 .run = ctl_lock},
 	{"check-config", "FILE", "reads FILE, and says what is wrong with it",
 	 .run = ctl_check_config},
 };
