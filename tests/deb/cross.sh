@@ -41,6 +41,9 @@ make_root() {
 		$suite root "$mirror" >root.log 2>&1 || { tail -n 30 root.log >&2; exit 1; }
 	# Not by a link to the host's: in the root there is no host.
 	cp "$(command -v $emulator)" root/usr/bin/
+	echo '127.0.0.1 localhost' >root/etc/hosts
+	echo 'build:x:1000:1000::/build:/bin/sh' >>root/etc/passwd
+	echo 'build:x:1000:' >>root/etc/group
 	echo "$stamp" >root.stamp
 }
 
