@@ -3,6 +3,7 @@
 #include "desk/authority.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -148,7 +149,7 @@ int authority_load(const struct desk *desk, uint64_t now, struct authority *ret,
 	cleanup(paths_deinit) struct paths paths = {0};
 	cleanup(authority_deinit) struct authority authority = {0};
 	char known[HEX_CAP(SHA256_LEN)], found[HEX_CAP(SHA256_LEN)];
-	struct x509_facts facts;
+	struct x509_facts facts = {0};
 	int r = paths_init(desk, &paths);
 
 	if (r == 0)
@@ -175,6 +176,19 @@ int authority_load(const struct desk *desk, uint64_t now, struct authority *ret,
 
 /* --- issuing ---------------------------------------------------------------------------------- */
 
+static int log_issue(const struct desk *desk, const char *gateway, const struct x509_facts *facts,
+		     uint64_t now)
+{
+	char detail[96];
+
+	snprintf(detail, sizeof(detail), "{\"serial\":\"%s\",\"not_after\":%" PRIu64 "}",
+		 facts->serial, facts->not_after);
+	return desk_log(desk, (struct act){.time = now,
+					   .act = "certificate.issue",
+					   .gateway = gateway,
+					   .detail = detail});
+}
+
 int authority_issue(const struct desk *desk, const struct authority *authority, const char *gateway,
 		    struct span request, uint64_t now, struct certificate *ret)
 {
@@ -195,10 +209,7 @@ int authority_issue(const struct desk *desk, const struct authority *authority, 
 	if (r == 0)
 		r = certificate_add(desk->db, gateway, &facts, pem, now);
 	if (r == 0)
-		r = desk_log(desk, (struct act){.time = now,
-						.act = "certificate.issue",
-						.gateway = gateway,
-						.detail = NULL});
+		r = log_issue(desk, gateway, &facts, now);
 	if (r < 0)
 		return r;
 	*ret = (struct certificate){.issued = now, .not_after = facts.not_after, .pem = steal(pem)};

@@ -81,8 +81,12 @@ static int write_if_new(struct files *f, const char *name, struct span text)
 
 /* --- revocation list -------------------------------------------------------------------------- */
 
-struct list_state { /* of the list written last, in the registry */
-	uint64_t number, issued, next;
+/*
+ * Of the list written last, in the registry. Its number is its thisUpdate: a broker that is reloaded
+ * keeps the lists it had, and of several takes the one with the newest thisUpdate, in seconds.
+ */
+struct list_state {
+	uint64_t number, next;
 	char serials[HEX_CAP(SHA256_LEN)], file[HEX_CAP(SHA256_LEN)]; /* hashes */
 };
 
@@ -102,8 +106,8 @@ static int state_load(struct db *db, struct list_state *ret)
 	*ret = (struct list_state){0};
 	if (r == -ENOENT)
 		return 0;
-	if (r == 0 && sscanf(text, "%" SCNu64 " %" SCNu64 " %" SCNu64 " %64s %64s", &ret->number,
-			     &ret->issued, &ret->next, ret->serials, ret->file) != 5)
+	if (r == 0 && sscanf(text, "%" SCNu64 " %" SCNu64 " %64s %64s", &ret->number, &ret->next,
+			     ret->serials, ret->file) != 4)
 		*ret = (struct list_state){0};
 	return r;
 }
@@ -112,8 +116,8 @@ static int state_save(struct db *db, const struct list_state *s)
 {
 	char text[256];
 
-	snprintf(text, sizeof(text), "%" PRIu64 " %" PRIu64 " %" PRIu64 " %s %s", s->number,
-		 s->issued, s->next, s->serials, s->file);
+	snprintf(text, sizeof(text), "%" PRIu64 " %" PRIu64 " %s %s", s->number, s->next,
+		 s->serials, s->file);
 	return setting_put(db, LIST, text);
 }
 
@@ -131,24 +135,31 @@ static int take_over_one(const struct x509_revoked *revoked, void *user)
 }
 
 /* A registry from a backup may have forgotten whom it revoked: the list at the broker has not. */
-static int take_over(struct files *f, struct span present)
+static int take_over(struct files *f, struct list_state *s, struct span present)
 {
-	uint64_t number;
+	uint64_t number = 0;
 	int r = x509_revocation_list_read(present, span_str(f->authority.certificate),
 					  take_over_one, f, &number);
 
-	return r == -EINVAL || r == -EBADMSG ? 0 : r;
+	if (r == -EINVAL || r == -EBADMSG)
+		return 0;
+	if (number > s->number && number <= f->now)
+		s->number = number;
+	return r;
 }
 
 static int sign_list(struct files *f, struct list_state *s, const struct x509_revoked *revoked,
 		     size_t n, char **ret)
 {
 	const struct x509_authority by = authority_signer(&f->authority);
-	const struct x509_term term = {f->now - CERTIFICATE_BACKDATE_S, f->authority.not_after};
+	struct x509_term term = {.not_after = f->authority.not_after};
 
-	/* counts on above any earlier one, also from a registry that was set back */
-	s->number = s->number >= f->now ? s->number + 1 : f->now;
-	s->issued = f->now;
+	/* back-dated, so that two in one second differ, and none is from the future */
+	if (s->number < f->now - CERTIFICATE_BACKDATE_S)
+		s->number = f->now - CERTIFICATE_BACKDATE_S;
+	else
+		s->number++;
+	term.not_before = s->number;
 	s->next = term.not_after;
 	return x509_revocation_list(&by, revoked, n, s->number, &term, ret);
 }
@@ -171,14 +182,14 @@ static int write_list(struct files *f)
 	if (present)
 		hash(span_of(present, len), file);
 	if (present && strcmp(file, state.file) != 0)
-		r = take_over(f, span_of(present, len));
+		r = take_over(f, &state, span_of(present, len));
 	if (r == 0)
 		r = certificates_revoked(f->desk->db, f->now, &revoked, &n);
 	if (r < 0)
 		return r;
 	hash(span_of(revoked, n * sizeof(*revoked)), serials);
 	if (!strcmp(serials, state.serials) && !strcmp(file, state.file) &&
-	    f->now < state.issued + (state.next - state.issued) / 2)
+	    f->now < state.number + (state.next - state.number) / 2)
 		return 0;
 	r = sign_list(f, &state, revoked, n, &pem);
 	if (r == 0)
@@ -247,7 +258,8 @@ static int find_folder(struct files *f, const char *folder)
 		r = setting_get(f->desk->db, FOLDER, f->folder, sizeof(f->folder));
 		return r == -ENOENT ? 1 : r;
 	}
-	if (mkdir(folder, 0755) < 0 && errno != EEXIST)
+	/* whatever the umask is: the broker is another user */
+	if (mkdir(folder, 0755) == 0 ? chmod(folder, 0755) < 0 : errno != EEXIST)
 		return fail(f, -errno, folder);
 	/* whoever writes next stands in another folder */
 	whole = realpath(folder, NULL);

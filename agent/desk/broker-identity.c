@@ -132,7 +132,7 @@ static int use_one(const struct desk *desk, struct brokers *brokers, size_t i, c
 	const char *complaint = NULL;
 	int r;
 
-	if (b->cert_file || (!b->ca_file && !ours))
+	if (b->cert_file || b->user || (!b->ca_file && !ours))
 		return 0;
 	r = identity_init(desk, &id);
 	if (r < 0)

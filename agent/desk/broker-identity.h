@@ -14,7 +14,7 @@
 int broker_identity(const struct desk *desk, uint64_t now, char **ret_authority,
 		    char error[static AUTHORITY_ERROR_CAP]);
 /*
- * Brokers that are reached over TLS are shown it from now on, unless they have a certificate set; so
+ * Brokers that are reached over TLS are shown it from now on, unless they have a certificate or a user set; so
  * are those without TLS that are among hosts (names separated by commas, or NULL: none), and are
  * trusted by the desk's authority. The number changed, in the setting.
  */

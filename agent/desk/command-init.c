@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "desk/authority.h"
+#include "desk/broker-identity.h"
 #include "desk/brokers.h"
 #include "desk/command.h"
 #include "desk/registry.h"
@@ -293,6 +294,18 @@ int command_init(struct desk *desk, int argc, char **argv)
 
 /* --- config ----------------------------------------------------------------------------------- */
 
+/* To the new brokers, too, once 'broker files' has made it. */
+static int show_own_certificate(const struct desk *desk)
+{
+	char folder[SETTING_CAP];
+	int r = setting_get(desk->db, "broker-files", folder, sizeof(folder));
+
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	r = broker_identity_use(desk, NULL);
+	return r < 0 ? r : 0;
+}
+
 int command_config_set(struct desk *desk, int argc, char **argv)
 {
 	cleanup(db_rollbackp) struct db *tx = NULL;
@@ -309,6 +322,8 @@ int command_config_set(struct desk *desk, int argc, char **argv)
 	r = db_begin(desk->db, &tx);
 	if (r == 0)
 		r = save(desk->db, &s);
+	if (r == 0 && s.brokers.n)
+		r = show_own_certificate(desk);
 	if (r == 0)
 		r = desk_log(desk, (struct act){.act = "config.set"});
 	if (r == 0)
@@ -322,7 +337,8 @@ int command_config_show(struct desk *desk, int argc, char **argv)
 {
 	static const struct show_column columns[] = {{"name", "SETTING"}, {"value", "VALUE"}, {0}};
 	cleanup(db_end) struct db_query q =
-		db_query(desk->db, "SELECT name, value FROM setting ORDER BY name");
+		db_query(desk->db, "SELECT name, value FROM setting"
+				   " WHERE name NOT IN ('authority', 'crl') ORDER BY name");
 	json_t *rows = json_array();
 	int r;
 

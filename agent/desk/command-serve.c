@@ -101,15 +101,15 @@ static int watch(struct serve *s, uint64_t now)
 }
 
 /* A transaction of its own: what is being filed must not fail or succeed with it. */
-static void on_request(const struct hub_gateway *gateway, struct span request, void *user)
+static void on_request(const char *gateway, struct span request, void *user)
 {
 	struct serve *s = user;
 	int r = hub_flush(s->hub);
 
 	if (r >= 0)
-		r = enrol_renew(s->desk, hub_session(s->hub), gateway->id, request, desk_now());
+		r = enrol_renew(s->desk, hub_session(s->hub), gateway, request, desk_now());
 	if (r < 0)
-		say(s, "trouble: %s's request for a certificate: %s", gateway->id, strerror(-r));
+		say(s, "trouble: %s's request for a certificate: %s", gateway, strerror(-r));
 }
 
 static void on_worked(bool settled, void *user)

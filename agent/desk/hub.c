@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "desk/certificates.h"
 #include "desk/fleet.h"
 #include "desk/sign.h"
 
@@ -103,6 +104,17 @@ static int load_gateways(struct hub *hub)
 	hub->gateways = fresh.gateways;
 	hub->ngateways = fresh.ngateways;
 	return 0;
+}
+
+/* Also one that was added or enrolled a moment ago: what it says first must not be missed. */
+static struct hub_gateway *find_in_registry(struct hub *hub, const char *id)
+{
+	struct hub_gateway *g = find(hub, id);
+	struct enrolled enrolled;
+
+	if (g || enrolled_find(hub->desk->db, id, &enrolled) < 0 || enrolled.revoked)
+		return g;
+	return load_gateways(hub) < 0 ? NULL : find(hub, id);
 }
 
 /* --- pushing ---------------------------------------------------------------------------------- */
@@ -315,7 +327,7 @@ static void on_message(const struct topic *topic, const struct mqtt_message *m, 
 		       void *user)
 {
 	struct hub *hub = user;
-	struct hub_gateway *g = topic->gateway[0] ? find(hub, topic->gateway) : NULL;
+	struct hub_gateway *g = topic->gateway[0] ? find_in_registry(hub, topic->gateway) : NULL;
 	int r = 0;
 
 	switch (topic->kind) {
@@ -341,8 +353,8 @@ static void on_message(const struct topic *topic, const struct mqtt_message *m, 
 			r = filing_event(hub->filing, topic->gateway, m->payload, desk_now());
 		break;
 	case TOPIC_REQUEST:
-		if (g && hub->ops.request && !m->retain)
-			hub->ops.request(g, m->payload, hub->user);
+		if (hub->ops.request && !m->retain)
+			hub->ops.request(topic->gateway, m->payload, hub->user);
 		break;
 	default:
 		break;

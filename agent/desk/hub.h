@@ -28,8 +28,9 @@ struct hub_ops { /* any may be NULL */
 	void (*lock)(const char *gateway, const char *lock, const struct message_lock *state,
 		     void *user);
 	void (*filed)(const char *gateway, const struct filed *filed, void *user);
-	/* A gateway asks for its next certificate. With it the hub listens for that. */
-	void (*request)(const struct hub_gateway *gateway, struct span request, void *user);
+	/* A gateway, of the fleet or not, asks for its next certificate. With this op the hub
+	 * listens for that. */
+	void (*request)(const char *gateway, struct span request, void *user);
 	/* After each round of work, once a second and whenever something came to settle. */
 	void (*worked)(bool settled, void *user);
 	/* For people; the same is said once. */

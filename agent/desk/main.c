@@ -113,7 +113,7 @@ static void print_help(void)
 	     ".\n"
 	     "--reveal shows persons and phone numbers in log, watch and reports.\n");
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		printf("  %-14s %.*s\n", commands[i].name, (int)strcspn(commands[i].help, "\n"),
+		printf("  %-15s %.*s\n", commands[i].name, (int)strcspn(commands[i].help, "\n"),
 		       commands[i].help);
 	puts("\nlockbridge-desk COMMAND --help shows a command's options. Persons: personnummer "
 	     "or\n"
