@@ -19,6 +19,7 @@ struct asking {
 	const struct ctl_question *question;
 	long long last; /* newest event shown */
 	enum ctl_exit result;
+	bool absent; /* no agent on the bus */
 };
 
 /* --- answers ------------------------------------------------------------------------------------ */
@@ -43,18 +44,16 @@ static void show_line(struct asking *asking, const char *line)
 	json_decref(value);
 }
 
-static bool not_there(const char *error)
+bool ctl_not_there(const char *error)
 {
 	return strcmp(error, "org.freedesktop.DBus.Error.ServiceUnknown") == 0 ||
 	       strcmp(error, "org.freedesktop.DBus.Error.NameHasNoOwner") == 0;
 }
 
-static void explain(const struct control_answer *answer)
+static void explain(struct asking *asking, const struct control_answer *answer)
 {
-	if (not_there(answer->error))
-		fprintf(stderr,
-			"The lockbridge agent does not run.\n"
-			"Next: systemctl start lockbridge, then journalctl -u lockbridge.\n");
+	if (ctl_not_there(answer->error))
+		asking->absent = true;
 	else if (strcmp(answer->error, "org.freedesktop.DBus.Error.AccessDenied") == 0)
 		fprintf(stderr, "Not allowed to ask the agent.\nNext: run it with sudo.\n");
 	else
@@ -66,7 +65,7 @@ static void on_answer(const struct control_answer *answer, void *user)
 	struct asking *asking = user;
 
 	if (answer->error) {
-		explain(answer);
+		explain(asking, answer);
 		asking->result = CTL_PROBLEM;
 		sd_event_exit(asking->event, 0);
 		return;
@@ -95,8 +94,7 @@ static void on_gone(void *user)
 {
 	struct asking *asking = user;
 
-	fprintf(stderr, "The lockbridge agent does not run.\n"
-			"Next: systemctl start lockbridge, then journalctl -u lockbridge.\n");
+	asking->absent = true;
 	asking->result = CTL_PROBLEM;
 	sd_event_exit(asking->event, 0);
 }
@@ -154,5 +152,61 @@ enum ctl_exit ctl_ask(const struct ctl *ctl, const struct ctl_question *what, co
 	control_unwatch(watch);
 	bus_close(bus);
 	sd_event_unref(asking.event);
+	if (asking.absent)
+		ctl_explain_absence(ctl);
 	return asking.result;
+}
+
+/* --- an answer for ourselves -------------------------------------------------------------------- */
+
+struct fetching {
+	sd_event *event;
+	struct ctl_fetched *fetched;
+};
+
+static void on_fetched(const struct control_answer *answer, void *user)
+{
+	struct fetching *fetching = user;
+	struct ctl_fetched *fetched = fetching->fetched;
+
+	if (answer->error) {
+		snprintf(fetched->error, sizeof(fetched->error), "%s", answer->error);
+		snprintf(fetched->text, sizeof(fetched->text), "%s", answer->text);
+	} else if (answer->count > 0) {
+		fetched->value = json_loads(answer->lines[0], 0, NULL);
+	}
+	sd_event_exit(fetching->event, 0);
+}
+
+static void on_fetch_lost(void *user)
+{
+	struct fetching *fetching = user;
+
+	sd_event_exit(fetching->event, 0);
+}
+
+void ctl_fetch(const struct ctl *ctl, const char *method, struct ctl_fetched *ret)
+{
+	static const struct bus_ops ops = {.lost = on_fetch_lost};
+	char name[sizeof(CONTROL_NAME_OF) + ID_MAX];
+	struct control_question question = {.method = method};
+	struct fetching fetching = {.fetched = ret};
+	struct bus *bus = NULL;
+	int r = sd_event_new(&fetching.event);
+
+	memset(ret, 0, sizeof(*ret));
+	if (ctl->gateway) {
+		snprintf(name, sizeof(name), CONTROL_NAME_OF "%s", ctl->gateway);
+		question.name = name;
+	}
+	if (r >= 0)
+		r = bus_open(fetching.event, ctl->bus, &ops, &fetching, &bus);
+	if (r >= 0)
+		r = control_ask(bus, &question, on_fetched, &fetching);
+	if (r >= 0)
+		r = sd_event_loop(fetching.event);
+	if (r < 0)
+		snprintf(ret->error, sizeof(ret->error), "%s", strerror(-r));
+	bus_close(bus);
+	sd_event_unref(fetching.event);
 }

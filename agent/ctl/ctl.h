@@ -47,8 +47,21 @@ struct ctl_question {
 enum ctl_exit ctl_ask(const struct ctl *ctl, const struct ctl_question *question,
 		      const char *argument);
 
+/* The same for further use: value (yours), or a D-Bus error's name and text. */
+struct ctl_fetched {
+	json_t *value;
+	char error[128], text[256];
+};
+void ctl_fetch(const struct ctl *ctl, const char *method, struct ctl_fetched *ret);
+bool ctl_not_there(const char *error); /* nobody has the agent's name */
+/* diagnose.c: why not, and what to do, to stderr. */
+void ctl_explain_absence(const struct ctl *ctl);
+
 /* Commands with a file of their own; argv[0] is the command's word, and getopt begins anew. */
 int ctl_check_config(struct ctl *ctl, int argc, char **argv);
+int ctl_request(struct ctl *ctl, int argc, char **argv); /* request.c */
+int ctl_enrol(struct ctl *ctl, int argc, char **argv);	 /* enrol.c */
+int ctl_diagnose(struct ctl *ctl, int argc, char **argv);
 int ctl_lock(struct ctl *ctl, int argc, char **argv);
 
 /* show.c: a value as the agent gave it, for a person. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Files put in their place in two steps. See install.h. Temporary names are fixed (PATH.new), so that
+ * Files put in their place in two steps. See install.h. Temporary names are fixed (PATH.tmp), so that
  * what a killed run left is found and overwritten by the next one. The folder may belong to the
  * agent's user, whom we do not trust: nothing here follows a symbolic link in it.
  */
@@ -16,8 +16,8 @@
 
 #include "link/file.h"
 
-#define TEMPORARY ".new"
-#define OLD	  ".old"
+#define TEMPORARY ".tmp"
+#define KEPT	  ".keep" /* a second name of what is there, until it gets its own */
 
 static void closep(int *fd)
 {
@@ -65,16 +65,18 @@ static int write_all(int fd, struct span bytes)
 }
 
 /* The second name of what is there now: taken early, because a full disk may have no room for it. */
-static int name_old(const char *path)
+static int name_old(const struct install_file *file)
 {
 	cleanup(freep) char *kept = NULL;
-	int r = beside(path, OLD TEMPORARY, &kept);
+	int r = beside(file->path, KEPT, &kept);
 
 	if (r < 0)
 		return r;
-	if (unlink(kept) < 0 && errno != ENOENT)
+	if (unlink(kept) < 0 && errno != ENOENT) /* a killed run's */
 		return -errno;
-	return link(path, kept) < 0 && errno != ENOENT ? -errno : 0;
+	if (!file->old)
+		return 0;
+	return link(file->path, kept) < 0 && errno != ENOENT ? -errno : 0;
 }
 
 static int write_temporary(const struct install_file *file)
@@ -102,8 +104,8 @@ int install_stage(struct install_file *file, char words[static INSTALL_WORDS_CAP
 
 	if (r == 0)
 		r = write_temporary(file);
-	if (r == 0 && file->keep_old)
-		r = name_old(file->path);
+	if (r == 0)
+		r = name_old(file);
 	if (r == 0)
 		return 0;
 	install_drop(file);
@@ -115,11 +117,14 @@ int install_commit(struct install_file *file, char words[static INSTALL_WORDS_CA
 	cleanup(freep) char *kept = NULL, *old = NULL;
 	int r = 0;
 
-	if (file->keep_old) {
-		r = beside(file->path, OLD TEMPORARY, &kept);
+	if (file->old) {
+		r = beside(file->path, KEPT, &kept);
 		if (r == 0)
-			r = beside(file->path, OLD, &old);
+			r = beside(file->path, file->old, &old);
 		if (r == 0 && rename(kept, old) < 0 && errno != ENOENT)
+			r = -errno;
+		/* rename() does nothing where both names are the same file's already */
+		if (r == 0 && unlink(kept) < 0 && errno != ENOENT)
 			r = -errno;
 	}
 	if (r == 0)
@@ -131,6 +136,20 @@ int install_commit(struct install_file *file, char words[static INSTALL_WORDS_CA
 	return 0;
 }
 
+int install_link(struct install_file *file, char words[static INSTALL_WORDS_CAP])
+{
+	int r = 0;
+
+	if (link(file->temporary, file->path) < 0 && errno != EEXIST)
+		return failed(file->path, errno, words);
+	if (unlink(file->temporary) < 0)
+		return failed(file->temporary, errno, words);
+	freep(&file->temporary);
+	file->temporary = NULL;
+	r = file_sync_folder(file->path);
+	return r < 0 ? failed(file->path, -r, words) : 0;
+}
+
 void install_drop(struct install_file *file)
 {
 	cleanup(freep) char *kept = NULL;
@@ -138,7 +157,7 @@ void install_drop(struct install_file *file)
 	if (!file->temporary)
 		return;
 	unlink(file->temporary);
-	if (file->keep_old && beside(file->path, OLD TEMPORARY, &kept) == 0)
+	if (file->old && beside(file->path, KEPT, &kept) == 0)
 		unlink(kept);
 	freep(&file->temporary);
 	file->temporary = NULL;

@@ -17,13 +17,16 @@ struct install_file {
 	mode_t mode;
 	uid_t uid; /* (uid_t)-1 and (gid_t)-1: who runs this */
 	gid_t gid;
-	bool keep_old;	 /* what is there now stays as PATH.old */
+	const char
+		*old; /* what is there now stays under its name with this behind it; NULL: goes */
 	char *temporary; /* install_stage's; install_drop frees */
 };
 
 int install_stage(struct install_file *file, char words[static INSTALL_WORDS_CAP]);
 /* The rename; the folder is synced. */
 int install_commit(struct install_file *file, char words[static INSTALL_WORDS_CAP]);
+/* The same, but what is there by now stays: that is 0, too. */
+int install_link(struct install_file *file, char words[static INSTALL_WORDS_CAP]);
 /* What was staged and not committed goes away. */
 void install_drop(struct install_file *file);
 /* All in one, for a file that is there: owner and mode stay. */

@@ -84,16 +84,23 @@ int config_credential(const char *config_path, const char *name, char ret[static
 	return 0;
 }
 
+/* Nothing, or what the unit says while there is no key yet. */
+static bool is_placeholder(int fd)
+{
+	char text[8];
+	ssize_t n = read(fd, text, sizeof(text));
+
+	return n == 0 || (n == 4 && memcmp(text, "none", 4) == 0);
+}
+
 int config_file_check_credential(const char *name, const char *path,
 				 char wrong[static CONFIG_WRONG_CAP])
 {
 	bool service = getenv("CREDENTIALS_DIRECTORY") != NULL;
 	struct stat st;
-	int fd = open_file(path, &st, wrong);
+	cleanup(close_fdp) int fd = open_file(path, &st, wrong);
 
-	if (fd >= 0)
-		close(fd);
-	if (fd >= 0 && st.st_size > 0)
+	if (fd >= 0 && !is_placeholder(fd))
 		return 0;
 	if (fd >= 0)
 		snprintf(wrong, CONFIG_WRONG_CAP, "%s is empty; %s", path,

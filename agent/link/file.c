@@ -15,7 +15,7 @@ static void closep(int *fd)
 		close(*fd);
 }
 
-static int sync_folder_of(const char *path)
+int file_sync_folder(const char *path)
 {
 	const char *slash = strrchr(path, '/');
 	cleanup(freep) char *folder =
@@ -46,7 +46,7 @@ int file_rename(const char *from, const char *to)
 {
 	if (rename(from, to) < 0)
 		return -errno;
-	return sync_folder_of(to);
+	return file_sync_folder(to);
 }
 
 int file_write(const char *path, struct span bytes, mode_t mode)

@@ -11,3 +11,5 @@ int file_write(const char *path, struct span bytes, mode_t mode);
 int file_read(const char *path, void *ret, size_t cap, size_t *ret_len);
 /* rename, and the folder synced. */
 int file_rename(const char *from, const char *to);
+/* The folder that path is in. */
+int file_sync_folder(const char *path);

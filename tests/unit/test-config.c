@@ -504,6 +504,9 @@ static void a_credential_that_lacks_is_named_with_what_to_do(void **state)
 	fixture_write(f->dir, "gw.key", "");
 	assert_int_equal(load_with_credentials(f), -EINVAL);
 	assert_non_null(strstr(f->error, "gw.key is empty; systemctl restart lockbridge"));
+	fixture_write(f->dir, "gw.key", "none");
+	assert_int_equal(load_with_credentials(f), -EINVAL);
+	assert_non_null(strstr(f->error, "gw.key is empty; systemctl restart lockbridge"));
 	fixture_write(f->dir, "gw.key", "k");
 	fixture_shell(f->dir, "rm word");
 	assert_int_equal(load_with_credentials(f), -EINVAL);
