@@ -105,6 +105,10 @@ static void apply(struct bluez *b, struct bluez_device *device, const struct new
 
 	moved |= (news->has_connected && news->connected != device->connected) ||
 		 (news->has_resolved && news->resolved != device->resolved);
+	/* 5.66 may answer Connect and resolve the services, and never say Connected=true (seen under
+	 * load); Connected=false it says always. */
+	if (news->has_resolved && news->resolved && !news->has_connected)
+		device->connected = true;
 	device->ours |= news->has_data || news->uuid;
 	if (news->address_type)
 		device->random = strcmp(news->address_type, "random") == 0;

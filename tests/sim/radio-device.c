@@ -224,7 +224,10 @@ void device_up(struct device *d, struct link *l, int side)
 	d->side = side;
 	d->connected = true;
 	d->expire = sd_event_source_disable_unref(d->expire);
-	object_changed(d->obj, DEVICE, "Connected");
+	/* When the kernel's socket is faster than its management event, 5.66 takes the link for one
+	 * that it told of already. */
+	if (side || !d->adapter->radio->set.connected_unsaid)
+		object_changed(d->obj, DEVICE, "Connected");
 	device_connected(d, NULL);
 }
 

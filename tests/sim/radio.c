@@ -71,6 +71,7 @@ static const struct {
 		{"connect-waits", offsetof(struct settings, connect_waits)},
 		{"connect-needs-scan", offsetof(struct settings, connect_needs_scan)},
 		{"always-temporary", offsetof(struct settings, always_temporary)},
+		{"connected-unsaid", offsetof(struct settings, connected_unsaid)},
 		{"rssi", offsetof(struct settings, rssi)},
 },
   ranges[] = {

@@ -15,6 +15,24 @@ static void finish(struct world *w, struct told *t)
 	assert_false(connected(w, 1));
 }
 
+/* Seen of bluetoothd 5.66 under load: the answer to Connect, ServicesResolved, and nothing else. */
+static void connection_that_is_never_told_is_ready_all_the_same(void **state)
+{
+	struct world *w = *state;
+
+	radio(w, "set connected-unsaid 1");
+	connect_first(w);
+	assert_int_equal(bluez_counters(w->bluez)->connect_failed, 0);
+	bluez_disconnect(w->a.link);
+	until(w->event, w->a.closed);
+	assert_int_equal(w->a.reason, BLUEZ_CLOSED);
+	assert_false(connected(w, 1));
+	connect_first(w);
+	radio(w, "drop-link hci1");
+	until(w->event, w->a.closed);
+	assert_int_equal(w->a.reason, BLUEZ_LOST);
+}
+
 static void link_reads_writes_and_is_notified(void **state)
 {
 	struct world *w = *state;
@@ -435,6 +453,7 @@ int main(void)
 #define t(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		t(link_reads_writes_and_is_notified),
+		t(connection_that_is_never_told_is_ready_all_the_same),
 		t(wrong_use_is_refused),
 		t(long_transfer_arrives_in_order),
 		t(dropped_writes_were_surely_not_sent),
