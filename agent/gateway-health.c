@@ -98,6 +98,15 @@ static void count_radio(struct gateway *gw, struct message_health *ret)
 	count(ret, "radio-recoveries", gw->recoveries);
 	count(ret, "radio-daemon-restarts", c->daemon_restarts);
 	count(ret, "radio-adapter-losses", c->adapter_losses);
+	count(ret, "radio-scans-restarted", c->rung[BLUEZ_RUNG_SCAN]);
+	count(ret, "radio-power-cycles", c->rung[BLUEZ_RUNG_POWER]);
+	count(ret, "radio-service-restarts", c->rung[BLUEZ_RUNG_SERVICE]);
+	count(ret, "radio-helpless", c->rung[BLUEZ_RUNG_HUMAN]);
+	count(ret, "radio-scan-errors", c->scan_errors);
+	count(ret, "radio-links-lost", c->closed[BLUEZ_LOST]);
+	count(ret, "radio-links-silent", c->closed[BLUEZ_TIMEOUT]);
+	count(ret, "radio-leftovers", c->leftovers);
+	count(ret, "radio-stale-tables", c->stale_tables);
 }
 
 static void count_broker(struct gateway *gw, struct message_health *ret)

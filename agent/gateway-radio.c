@@ -449,6 +449,7 @@ int gateway_radio_start(struct gateway *gw)
 		.service = OPEN_SERVICE,
 		.scan_while_connecting = !gw->config.stop_scan_to_connect,
 		.max_links = (unsigned)gw->config.links_max,
+		.silent_after_ms = (unsigned)gw->config.silent_s * 1000,
 	};
 
 	return bluez_new(gw->event, gw->bus, &options, &ops, gw, &gw->bluez);

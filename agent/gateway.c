@@ -270,8 +270,9 @@ static const char *fixed_setting(const struct config *old, const struct config *
 	if (old->event_bytes_max != new->event_bytes_max || old->event_keep_s != new->event_keep_s)
 		return "event_bytes_max, event_keep_s";
 	if (strcmp(old->adapter, new->adapter) != 0 || old->links_max != new->links_max ||
-	    old->stop_scan_to_connect != new->stop_scan_to_connect)
-		return "adapter, links_max, stop_scan_to_connect";
+	    old->stop_scan_to_connect != new->stop_scan_to_connect ||
+	    old->silent_s != new->silent_s)
+		return "adapter, links_max, stop_scan_to_connect, silent_s";
 	return NULL;
 }
 

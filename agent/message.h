@@ -134,7 +134,7 @@ struct message_health {
 	struct counter {
 		char name[40];
 		uint64_t value;
-	} counters[64];
+	} counters[96];
 	size_t ncounters;
 };
 

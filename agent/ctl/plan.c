@@ -209,6 +209,7 @@ static void keep_choices(struct config *config, const struct config *former)
 	memcpy(config->log_level, former->log_level, sizeof(config->log_level));
 	config->stop_scan_to_connect = former->stop_scan_to_connect;
 	config->links_max = former->links_max;
+	config->silent_s = former->silent_s;
 	config->event_keep_s = former->event_keep_s;
 	config->event_bytes_max = former->event_bytes_max;
 	config->health_s = former->health_s;

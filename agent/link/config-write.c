@@ -112,6 +112,7 @@ static void choices(FILE *to, const struct config *config)
 		fprintf(to, "stop_scan_to_connect = %s;\n",
 			config->stop_scan_to_connect ? "true" : "false");
 	number(to, "links_max", config->links_max, d.links_max);
+	number(to, "silent_s", config->silent_s, d.silent_s);
 	number(to, "linger_s", config->linger_s, d.linger_s);
 	whole(to, "event_keep_s", config->event_keep_s, d.event_keep_s);
 	whole(to, "event_bytes_max", config->event_bytes_max, d.event_bytes_max);

@@ -61,6 +61,7 @@ static const struct field top[] = {
 	FIELD(config, adapter, KIND_TEXT),
 	FIELD(config, stop_scan_to_connect, KIND_BOOL),
 	FIELD(config, links_max, KIND_INT, .min = 1, .max = 8),
+	FIELD(config, silent_s, KIND_INT, .min = 1, .max = 86400),
 	FIELD(config, event_keep_s, KIND_WIDE, .min = 60, .max = 366 * 86400),
 	FIELD(config, event_bytes_max, KIND_WIDE, .min = 64 * 1024, .max = INT64_C(1) << 40),
 	FIELD(config, health_s, KIND_INT, .min = 1, .max = 86400),
@@ -444,6 +445,7 @@ void config_defaults(struct config *c)
 	set(c->state_dir, "/var/lib/lockbridge");
 	c->stop_scan_to_connect = true;
 	c->links_max = 2;
+	c->silent_s = 90;
 	c->event_keep_s = 14 * 86400;
 	c->event_bytes_max = 64 * 1024 * 1024;
 	c->health_s = 60;

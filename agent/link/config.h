@@ -43,6 +43,7 @@ struct config {
 	int links_max;
 	uint64_t event_keep_s, event_bytes_max;
 	int health_s;			    /* seconds between health messages, 60 */
+	int silent_s;			    /* without any advert, before the radio is helped: 90 */
 	int linger_s;			    /* how long an idle link to a lock is kept: 2 */
 	int backoff_min_ms, backoff_max_ms; /* of broker connects: 1000, 60000 */
 	char log_level[8];		    /* error, warning, notice, info, debug */

@@ -266,6 +266,7 @@ static void what_is_written_is_parsed_the_same(void **state)
 	strcpy(c.adapter, "hci1");
 	c.stop_scan_to_connect = false;
 	c.links_max = 3;
+	c.silent_s = 1;
 	c.linger_s = 0;
 	c.event_keep_s = 60;
 	c.event_bytes_max = UINT64_C(1) << 40;

@@ -63,6 +63,7 @@ static void the_least_gets_the_defaults(void **state)
 	assert_string_equal(c->adapter, "");
 	assert_true(c->stop_scan_to_connect);
 	assert_int_equal(c->links_max, 2);
+	assert_int_equal(c->silent_s, 90);
 	assert_int_equal(c->event_keep_s, 14 * 86400);
 	assert_int_equal(c->event_bytes_max, 64 << 20);
 	assert_int_equal(c->health_s, 60);
@@ -81,7 +82,7 @@ static void every_setting_is_taken(void **state)
 		"locks = ( { id = \"lock-2\"; key = \"" KEY_2 "\"; },\n"
 		" { id = \"lock-1\"; key = \"" KEY_1
 		"\"; address = \"AA:BB:CC:DD:EE:0F\"; driver = \"open\"; } );\n"
-		"adapter = \"hci1\"; stop_scan_to_connect = false; links_max = 3;\n"
+		"adapter = \"hci1\"; stop_scan_to_connect = false; links_max = 3; silent_s = 7;\n"
 		"event_keep_s = 60; event_bytes_max = 5000000000; health_s = 5;\n"
 		"linger_s = 0; backoff_min_ms = 10; backoff_max_ms = 0x20; log_level = \"debug\";";
 	struct files *f = *state;
@@ -114,6 +115,7 @@ static void every_setting_is_taken(void **state)
 	assert_string_equal(c->adapter, "hci1");
 	assert_false(c->stop_scan_to_connect);
 	assert_int_equal(c->links_max, 3);
+	assert_int_equal(c->silent_s, 7);
 	assert_int_equal(c->event_keep_s, 60);
 	assert_true(c->event_bytes_max == 5000000000);
 	assert_int_equal(c->health_s, 5);
