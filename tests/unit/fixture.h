@@ -132,6 +132,12 @@ static inline int fixture_connect(uint16_t port, int flags)
 	return -1;
 }
 
+/* Run by qemu-user: slower by much, and not all of a kernel. */
+static inline bool fixture_emulated(void)
+{
+	return getenv("LOCKBRIDGE_EMULATOR") != NULL;
+}
+
 /* --- a mosquitto of our own --- */
 
 struct fixture_broker {

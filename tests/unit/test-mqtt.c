@@ -37,8 +37,10 @@ static void a_publish_is_acked_by_its_row(void **state)
 	assert_int_equal(stats.messages_out, 1);
 	assert_int_equal(stats.acked, 1);
 	assert_int_equal(stats.in_flight, 0);
-	assert_in_range(stats.bytes_out, 30, 300);
-	assert_in_range(stats.bytes_in, 8, 200);
+	if (!fixture_emulated()) { /* qemu-user passes no TCP_INFO on */
+		assert_in_range(stats.bytes_out, 30, 300);
+		assert_in_range(stats.bytes_in, 8, 200);
+	}
 	assert_string_equal(stats.last_error, "");
 }
 

@@ -35,8 +35,10 @@ static void remember(int fd)
 	snprintf(to, sizeof(to), "%s%s", synced_dir, strrchr(path, '/'));
 	copy = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	while (copy >= 0 && (n = pread(fd, buf, sizeof(buf), at)) > 0) {
+		const struct iovec what = {.iov_base = buf, .iov_len = (size_t)n};
+
 		/* not through our own pwrite */
-		if (syscall(SYS_pwrite64, copy, buf, (size_t)n, at) != n)
+		if (pwritev64(copy, &what, 1, at) != n)
 			abort();
 		at += n;
 	}
