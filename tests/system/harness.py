@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -158,15 +159,23 @@ class Control:
 
 
 class Recorder:
-    """A subscriber to everything: keeps each message as (time, topic, payload, retain)."""
+    """A subscriber to everything: keeps each message as (time, topic, payload, retain).
 
-    def __init__(self, port):
+    tls: (authority, certificate, key), for a broker that lets nobody else read all topics.
+    """
+
+    def __init__(self, port, tls=None):
         self.messages = []
         self.mutex = threading.Lock()
         self.client = mqtt.Client(client_id=f"recorder-{port}-{time.monotonic_ns()}",
                                   protocol=mqtt.MQTTv5)
         self.subscribed = threading.Event()
-        self.client.on_connect = lambda c, *_: c.subscribe("#", qos=1)
+        self.everything = "lockbridge/#" if tls else "#"
+        if tls:
+            context = ssl.create_default_context(cafile=tls[0])
+            context.load_cert_chain(*tls[1:])
+            self.client.tls_set_context(context)
+        self.client.on_connect = lambda c, *_: c.subscribe(self.everything, qos=1)
         self.client.on_subscribe = lambda *_: self.subscribed.set()
         self.client.on_message = self._on_message
         self.client.reconnect_delay_set(1, 2)
@@ -209,7 +218,7 @@ class Recorder:
 
     def barrier(self):
         """Until the broker has worked off what this client said, and told it what was due before."""
-        topic, token = f"barrier/{id(self)}", str(time.monotonic_ns()).encode()
+        topic, token = f"lockbridge/barrier/{id(self)}", str(time.monotonic_ns()).encode()
         self.publish(topic, token)
         wait_for("the broker's turn", lambda: self.last(topic) == token)
 

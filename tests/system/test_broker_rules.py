@@ -22,11 +22,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from harness import HERE, Failure, Process, free_port, wait_for
+from harness import Failure, Process, free_port, wait_for
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from secure import SHIPPED, shipped_broker
 
-SHIPPED = os.path.join(HERE, "..", "..", "config", "mosquitto")
 OUTPUTS = ["presence", "state", "health", "lock/lock-1", "event", "request"]
 counter = iter(range(1, 1 << 30))
 INPUTS = ["document", "authorize", "replay", "certificate"]
@@ -138,14 +138,8 @@ class Broker:
         with open(os.path.join(SHIPPED, "acl"), encoding="ascii") as f:
             self.rules = f.read()
         self.put("acl", self.rules.encode())
-        with open(os.path.join(SHIPPED, "lockbridge.conf"), encoding="ascii") as f:
-            shipped = f.read()
-        for port, ours in {8883: self.port, 8884: self.desk_port}.items():
-            shipped, found = re.subn(rf"(?m)^listener {port}$", f"listener {ours} 127.0.0.1", shipped)
-            assert found == 1
         with open(self.path("mosquitto.conf"), "w", encoding="ascii") as f:
-            f.write(f"persistence_location {self.path('data')}/\nlog_dest stderr\nuser root\n"
-                    + shipped.replace("/etc/mosquitto/lockbridge", self.path("lockbridge")))
+            f.write(shipped_broker(self.path("lockbridge"), self.path("data"), self.port, self.desk_port))
         self.process = Process("mosquitto", ["mosquitto", "-c", self.path("mosquitto.conf")],
                                self.path("mosquitto.log")).start()
         self.process.wait_output("running")
