@@ -18,11 +18,13 @@ static const struct option options[] = {
 	{"key", required_argument, NULL, 'k'},
 	{"gateway", required_argument, NULL, 'g'},
 	{"out", required_argument, NULL, 'o'},
+	{"destroyed", no_argument, NULL, 'd'},
 	{0},
 };
 
 struct fleet_args {
 	const char *id, *key, *gateway, *out;
+	bool destroyed;
 };
 
 static int parse(const struct desk *desk, int argc, char **argv, const char *what,
@@ -38,6 +40,8 @@ static int parse(const struct desk *desk, int argc, char **argv, const char *wha
 			a->gateway = optarg;
 		else if (c == 'o')
 			a->out = optarg;
+		else if (c == 'd')
+			a->destroyed = true;
 		else
 			return command_usage(desk, "no such option, or its value is missing");
 	}
@@ -100,7 +104,14 @@ int command_lock_add(struct desk *desk, int argc, char **argv)
 		return command_usage(desk, "--key: 32 bytes in base64 are needed, as printed on "
 					   "the lock");
 	snprintf(lock.id, sizeof(lock.id), "%s", a.id);
-	r = add(desk, &lock);
+	r = receipt_fits(desk->db, lock.id, lock.pub);
+	if (r == 0)
+		return desk_fail(desk, DESK_REFUSED,
+				 "%s was the name of another lock, whose receipts are filed: a new "
+				 "lock has a name of its own, in its info and on its label",
+				 a.id);
+	if (r > 0)
+		r = add(desk, &lock);
 	if (r == -EEXIST)
 		return desk_fail(desk, DESK_REFUSED,
 				 "lock %s is there already, or a gateway was named twice", a.id);
@@ -128,6 +139,17 @@ static json_t *gateways_of(const struct lock_row *lock)
 	return array;
 }
 
+/* As receipts prove it; that a claim was undone at the door, only its gateway can tell. */
+static const char *state_of(struct db *db, const struct lock_row *lock,
+			    const struct receipt *newest)
+{
+	if (newest && receipt_frees(newest))
+		return "released";
+	if (lock_said_unowned(db, lock->id) > 0)
+		return "unowned";
+	return newest ? "claimed" : "new";
+}
+
 static int add_row(const struct lock_row *lock, void *user)
 {
 	struct list *l = user;
@@ -149,18 +171,21 @@ static int add_row(const struct lock_row *lock, void *user)
 	base64_encode(SPAN(lock->pub), key, sizeof(key));
 	return json_array_append_new(
 		l->rows,
-		json_pack("{s:s, s:s, s:o, s:b, s:s, s:I, s:I, s:I, s:s, s:b}", "id", lock->id,
-			  "key", key, "gateways", gateways_of(lock), "current", holds > 0, "bolt",
+		json_pack("{s:s, s:s, s:s, s:o, s:b, s:s, s:I, s:I, s:I, s:s, s:b}", "id", lock->id,
+			  "state", state_of(l->desk->db, lock, known ? &newest : NULL), "key", key,
+			  "gateways", gateways_of(lock), "current", holds > 0, "bolt",
 			  known ? bolt_word(newest.result.bolt) : "", "n", (json_int_t)highest,
 			  "missing", (json_int_t)missing, "receipt_at",
 			  (json_int_t)(known ? newest.iat : 0), "_receipt_at",
-			  show_time(known ? newest.iat : 0, at), "claimed", known));
+			  show_time(known ? newest.iat : 0, at), "claimed",
+			  known && !receipt_frees(&newest)));
 }
 
 int command_lock_list(struct desk *desk, int argc, char **argv)
 {
 	static const struct show_column columns[] = {
 		{"id", "LOCK"},
+		{"state", "STATE"},
 		{"gateways", "GATEWAYS"},
 		{"current", "NEWEST LIST"},
 		{"bolt", "BOLT"},
@@ -190,6 +215,48 @@ int command_lock_list(struct desk *desk, int argc, char **argv)
 		return desk_fail_errno(desk, r, "lock list");
 	}
 	show_rows(desk, columns, l.rows, "no lock has been added");
+	return DESK_DONE;
+}
+
+/* --- remove ----------------------------------------------------------------------------------- */
+
+static int remove_it(const struct desk *desk, const char *id, bool released)
+{
+	cleanup(db_rollbackp) struct db *tx = NULL;
+	int r = db_begin(desk->db, &tx);
+
+	if (r == 0)
+		r = lock_remove(desk->db, id);
+	if (r == 0)
+		r = desk_log(desk, (struct act){.act = "lock.remove",
+						.lock = id,
+						.detail = released ? "{\"released\":true}"
+								   : "{\"destroyed\":true}"});
+	return r < 0 ? r : db_commit(&tx);
+}
+
+int command_lock_remove(struct desk *desk, int argc, char **argv)
+{
+	struct lock_row lock;
+	struct fleet_args a;
+	int released, r = parse(desk, argc, argv, "lock", &a);
+
+	if (r != 0)
+		return r;
+	if (lock_find(desk->db, a.id, &lock) < 0)
+		return desk_fail(desk, DESK_REFUSED, "no such lock: %s", a.id);
+	released = receipt_released(desk->db, a.id);
+	if (released == 0 && !a.destroyed)
+		return desk_fail(
+			desk, DESK_REFUSED,
+			"nothing proves that %s was released: where it still is, it obeys "
+			"this city, and a revocation would not reach it any more; release it "
+			"first (lock release), or say --destroyed if it is gone for ever",
+			a.id);
+	r = released < 0 ? released : remove_it(desk, a.id, released);
+	if (r < 0)
+		return desk_fail_errno(desk, r, "lock remove");
+	show_answer(desk, json_pack("{s:s}", "lock", a.id), "Lock %s removed.", a.id);
 	return DESK_DONE;
 }
 

@@ -199,6 +199,10 @@ int command_who_can_open(struct desk *desk, int argc, char **argv)
 	r = door_init(&w.door, desk->db);
 	if (r == 0)
 		r = door_look(&w.door, lock.id);
+	if (r == 0 && w.door.has_receipt && receipt_frees(&w.door.newest)) {
+		show_rows(desk, columns, w.rows, "nobody: the lock was released");
+		return DESK_DONE;
+	}
 	if (r == 0)
 		r = phone_each(desk->db, add_relayed, &w);
 	if (r == 0)
@@ -241,6 +245,8 @@ static int add_exposed(const struct lock_row *lock, void *user)
 	int r = door_look(&e->door, lock->id);
 
 	e->until = e->authorizations = 0;
+	if (r == 0 && e->door.has_receipt && receipt_frees(&e->door.newest))
+		return 0;
 	if (r == 0)
 		r = issued_each_door(e->door.db, lock->id, desk_now(), count_exposed, e);
 	if (r < 0)

@@ -48,6 +48,7 @@ int command_lock_add(struct desk *desk, int argc, char **argv);
 int command_lock_list(struct desk *desk, int argc, char **argv);
 int command_lock_claim(struct desk *desk, int argc, char **argv);
 int command_lock_release(struct desk *desk, int argc, char **argv);
+int command_lock_remove(struct desk *desk, int argc, char **argv);
 int command_unlock(struct desk *desk, int argc, char **argv);
 int command_lock(struct desk *desk, int argc, char **argv);
 int command_unlatch(struct desk *desk, int argc, char **argv);

@@ -137,8 +137,10 @@ static int add_gateway(const char *id, void *user)
 static int add_lock(const struct lock_row *lock, void *user)
 {
 	struct confirm *c = user;
+	int r = receipt_released(c->db, lock->id);
 
-	return add(&c->locks, lock->id);
+	/* One that was let go has nothing to prove any more. */
+	return r < 0 ? r : r > 0 ? 0 : add(&c->locks, lock->id);
 }
 
 static int by_id(const void *a, const void *b)
@@ -199,6 +201,8 @@ static int look_at_lock(struct confirm *c, struct member *m)
 
 	if (r < 0 && r != -ENOENT)
 		return r;
+	if (r == 0)
+		r = receipt_frees(&receipt);
 	for (size_t i = 0; r == 0 && i < receipt.result.napplied; i++)
 		r = says(c, &receipt.result.applied[i]);
 	if (r < 0 && r != -ENOENT)

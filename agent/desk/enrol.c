@@ -13,6 +13,7 @@
 #include "desk/file.h"
 #include "desk/fleet.h"
 #include "desk/keyring.h"
+#include "desk/receipts.h"
 #include "desk/registry.h"
 #include "message-enrolment.h"
 
@@ -94,10 +95,20 @@ static int fill_brokers(const struct desk *desk, struct enrolment *e,
 
 /* --- the rest of the file --------------------------------------------------------------------- */
 
+struct filling {
+	struct enrolment *e;
+	struct db *db;
+};
+
 static int add_lock(const struct lock_row *lock, void *user)
 {
-	struct enrolment *e = user;
+	const struct filling *filling = user;
+	struct enrolment *e = filling->e;
 	bool served = false;
+	int r = receipt_released(filling->db, lock->id);
+
+	if (r != 0) /* one that was let go is nobody's */
+		return r < 0 ? r : 0;
 
 	for (size_t i = 0; i < lock->ngateways; i++)
 		served |= !strcmp(lock->gateways[i], e->gateway);
@@ -128,6 +139,7 @@ static int write_text(const struct desk *desk, const struct enrolment_order *o,
 		      const char *certificate, char **ret, char error[static ENROL_ERROR_CAP])
 {
 	cleanup(enrolment_deinit) struct enrolment e = {.issued = o->now};
+	struct filling filling = {&e, desk->db};
 	int r;
 
 	snprintf(e.gateway, sizeof(e.gateway), "%s", o->gateway);
@@ -140,7 +152,7 @@ static int write_text(const struct desk *desk, const struct enrolment_order *o,
 	if (r == 0)
 		r = fill_root(desk, &e);
 	if (r == 0)
-		r = lock_each(desk->db, add_lock, &e);
+		r = lock_each(desk->db, add_lock, &filling);
 	if (r == -E2BIG)
 		return refuse(error, "gateway %s has more than %zu locks", o->gateway,
 			      ARRAY_SIZE(e.locks));

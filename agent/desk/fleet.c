@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "message.h"
+
 int gateway_add(struct db *db, const char *id, uint64_t now)
 {
 	cleanup(db_end) struct db_query q =
@@ -95,6 +97,45 @@ int lock_add(struct db *db, const struct lock_row *lock, uint64_t now)
 		r = db_run(&link);
 	}
 	return r < 0 ? r : db_commit(&tx);
+}
+
+int lock_remove(struct db *db, const char *id)
+{
+	static const char *const sql[] = {
+		"DELETE FROM lock_gateway WHERE lock = ?",
+		"DELETE FROM reader WHERE lock = ?",
+		"DELETE FROM lock WHERE id = ?",
+	};
+	cleanup(db_rollbackp) struct db *tx = NULL;
+	int r = db_begin(db, &tx);
+
+	for (size_t i = 0; i < ARRAY_SIZE(sql) && r == 0; i++) {
+		cleanup(db_end) struct db_query q = db_query(db, sql[i]);
+
+		db_bind_text(&q, id);
+		r = db_run(&q);
+	}
+	if (r == 0 && db_changes(db) == 0)
+		r = -ENOENT;
+	return r < 0 ? r : db_commit(&tx);
+}
+
+int lock_said_unowned(struct db *db, const char *id)
+{
+	cleanup(db_end) struct db_query q = db_query(db, "SELECT state FROM lock WHERE id = ?");
+	cleanup(freep) struct message_lock *said = malloc(sizeof(*said));
+	int r;
+
+	db_bind_text(&q, id);
+	r = db_step(&q);
+	if (r <= 0 || db_is_null(&q, 0))
+		return r < 0 ? r : 0;
+	if (!said || message_lock_parse(span_str(db_text(&q, 0)), said) != 0)
+		return said ? 0 : -ENOMEM;
+	for (size_t i = 0; i < said->problems.n; i++)
+		if (!strcmp(said->problems.list[i].code, "lock-unowned"))
+			return 1;
+	return 0;
 }
 
 static int read_gateways(struct db *db, struct lock_row *lock)

@@ -24,6 +24,10 @@ int gateway_put_presence(struct db *db, const char *id, struct span word, uint64
 
 int lock_add(struct db *db, const struct lock_row *lock, uint64_t now); /* -EEXIST; -ENOENT: a
 									   gateway is unknown */
-int lock_find(struct db *db, const char *id, struct lock_row *ret);	/* -ENOENT */
+/* Out of the fleet; receipts and the log stay. -ENOENT. */
+int lock_remove(struct db *db, const char *id);
+int lock_find(struct db *db, const char *id, struct lock_row *ret); /* -ENOENT */
 int lock_each(struct db *db, int (*fn)(const struct lock_row *lock, void *user), void *user);
 int lock_put_state(struct db *db, const char *id, struct span json, uint64_t now);
+/* Its gateway's word: does it obey nobody? 1, 0. Unsigned: for the eye. */
+int lock_said_unowned(struct db *db, const char *id);

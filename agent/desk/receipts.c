@@ -177,6 +177,35 @@ int receipt_newest(struct db *db, const char *lock, struct receipt *ret)
 	return 0;
 }
 
+bool receipt_frees(const struct receipt *receipt)
+{
+	return receipt->result.outcome == OUTCOME_RELEASED;
+}
+
+int receipt_released(struct db *db, const char *lock)
+{
+	struct receipt newest;
+	int r = receipt_newest(db, lock, &newest);
+
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	return receipt_frees(&newest);
+}
+
+int receipt_fits(struct db *db, const char *lock, const uint8_t pub[static PUBLIC_LEN])
+{
+	cleanup(db_end) struct db_query q =
+		db_query(db, "SELECT bytes FROM receipt WHERE lock = ? ORDER BY n DESC LIMIT 1");
+	struct token t;
+	int r;
+
+	db_bind_text(&q, lock);
+	r = db_step(&q);
+	if (r <= 0)
+		return r < 0 ? r : 1;
+	return token_parse(db_blob(&q, 0), &t) == 0 && cose_verify(&t.cose, pub) == 0;
+}
+
 int receipt_gaps(struct db *db, const char *lock, uint64_t *ret_missing, uint64_t *ret_highest)
 {
 	cleanup(db_end) struct db_query q =

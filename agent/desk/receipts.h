@@ -27,5 +27,12 @@ int receipt_file(struct db *db, struct span bytes, const char *gateway, uint64_t
 		 struct receipt *ret, bool *ret_new);
 /* The filed receipt of this lock with the highest n. -ENOENT. */
 int receipt_newest(struct db *db, const char *lock, struct receipt *ret);
+/* The lock proved that it obeys nobody and holds no document: nothing signed here opens it. */
+bool receipt_frees(const struct receipt *receipt);
+/* 1: so says its newest; 0, also without any. */
+int receipt_released(struct db *db, const char *lock);
+/* Is what is filed under this name signed by this key? 1 (also: nothing is filed), 0. A name is not
+ * used again for other hardware: the old one's higher numbers would prove for the new one. */
+int receipt_fits(struct db *db, const char *lock, const uint8_t pub[static PUBLIC_LEN]);
 /* How many numbers are missing below the highest filed. */
 int receipt_gaps(struct db *db, const char *lock, uint64_t *ret_missing, uint64_t *ret_highest);

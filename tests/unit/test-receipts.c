@@ -321,6 +321,66 @@ static void a_lock_counts_by_its_receipt_with_the_highest_n(void **state)
 	document_deinit(&after);
 }
 
+static void a_lock_that_was_released_has_nothing_to_prove_until_it_is_claimed_again(void **state)
+{
+	struct desk_fixture *f = *state;
+	struct confirm_target target = {.slot = LIST_SLOT, .nindexes = 1, .bad = true};
+	cleanup(confirm_freep) struct confirm *before = NULL;
+	cleanup(confirm_freep) struct confirm *after = NULL;
+	cleanup(confirm_freep) struct confirm *again = NULL;
+	struct desk_receipt r = {
+		.lock = "lock-1", .signer = &f->lock, .n = 7, .outcome = OUTCOME_CLAIMED};
+	struct confirm_counts counts;
+	bool is_new;
+
+	must(file(f, &r, &is_new));
+	assert_int_equal(receipt_released(f->desk.db, "lock-1"), 0);
+	must(confirm_new(f->desk.db, &target, &before));
+	confirm_counts(before, &counts);
+	assert_int_equal(counts.locks_of, 1);
+
+	/* released while a revocation is followed: done with it, too */
+	r.n = 8;
+	r.outcome = OUTCOME_RELEASED;
+	must(file(f, &r, &is_new));
+	assert_int_equal(receipt_released(f->desk.db, "lock-1"), 1);
+	must(confirm_lock(before, "lock-1"));
+	expect_counts(before, 1, 0);
+	must(confirm_new(f->desk.db, &target, &after));
+	confirm_counts(after, &counts);
+	assert_int_equal(counts.locks_of, 0);
+
+	r.n = 9;
+	r.outcome = OUTCOME_CLAIMED;
+	must(file(f, &r, &is_new));
+	assert_int_equal(receipt_released(f->desk.db, "lock-1"), 0);
+	must(confirm_new(f->desk.db, &target, &again));
+	confirm_counts(again, &counts);
+	assert_int_equal(counts.locks_of, 1);
+	assert_int_equal(receipt_released(f->desk.db, "lock-9"), 0);
+}
+
+static void a_removed_locks_name_is_not_for_other_hardware(void **state)
+{
+	struct desk_fixture *f = *state;
+	struct desk_receipt r = {
+		.lock = "lock-1", .signer = &f->lock, .n = 7, .outcome = OUTCOME_APPLIED};
+	struct lock_row row;
+	struct signer other;
+	bool is_new;
+
+	signer_from_seed((uint8_t[SEED_LEN]){9}, &other);
+	assert_int_equal(receipt_fits(f->desk.db, "lock-1", other.pub), 1); /* nothing filed yet */
+	must(file(f, &r, &is_new));
+	must(lock_remove(f->desk.db, "lock-1"));
+	assert_int_equal(lock_find(f->desk.db, "lock-1", &row), -ENOENT);
+	assert_int_equal(lock_remove(f->desk.db, "lock-1"), -ENOENT);
+	assert_int_equal(receipt_fits(f->desk.db, "lock-1", other.pub), 0);
+	assert_int_equal(receipt_fits(f->desk.db, "lock-1", f->lock.pub), 1);
+	desk_fixture_add_lock(f, "lock-1", &f->lock); /* it was found again */
+	assert_int_equal(receipt_released(f->desk.db, "lock-1"), 0);
+}
+
 static void a_digest_that_the_desk_did_not_sign_proves_nothing(void **state)
 {
 	struct desk_fixture *f = *state;
@@ -590,6 +650,8 @@ int main(void)
 		test(an_opening_that_the_desk_did_not_sign_is_an_alarm),
 		test(an_opening_after_the_revocation_is_an_alarm),
 		test(a_lock_counts_by_its_receipt_with_the_highest_n),
+		test(a_lock_that_was_released_has_nothing_to_prove_until_it_is_claimed_again),
+		test(a_removed_locks_name_is_not_for_other_hardware),
 		test(a_digest_that_the_desk_did_not_sign_proves_nothing),
 		test(a_gateway_counts_by_its_state),
 		test(events_are_filed_once_in_any_order),
