@@ -11,7 +11,8 @@
 #include "link/config.h"
 #include "link/control.h"
 
-/* Either a question to the agent, or a function of this program with options of its own. */
+/* Either a question to the agent, or a function of this program with options of its own. Words that
+ * share their first one share their function. */
 struct command {
 	const char *word;
 	const char *arguments; /* as usage shows them */
@@ -31,7 +32,10 @@ static const struct command commands[] = {
 	{"test", "LOCK", "range and relay test; the bolt does not move", {"Test", show_test}},
 	{"diagnose", "", "cause and next step of each problem", .run = ctl_diagnose},
 	{"reload", "", "reads the configuration again", {"Reload"}},
-	{"lock", "ACTION", "at the door: scan, claim, release, remove; lock --help",
+	{"lock scan", "", "the locks on air, and whom they obey", .run = ctl_lock},
+	{"lock claim", "FILE", "makes a new lock obey the city; lock --help", .run = ctl_lock},
+	{"lock release", "FILE", "sets a lock free", .run = ctl_lock},
+	{"lock remove", "LOCK", "takes a lock that is gone out of the configuration",
 	 .run = ctl_lock},
 	{"request", "GATEWAY", "this box's key, and a request for its certificate",
 	 .run = ctl_request},
@@ -148,7 +152,9 @@ int main(int argc, char **argv)
 	argc -= optind;
 	argv += optind;
 	for (size_t i = 0; i < ARRAY_SIZE(commands) && argc > 0; i++) {
-		if (strcmp(argv[0], commands[i].word) != 0)
+		size_t first = strcspn(commands[i].word, " ");
+
+		if (strlen(argv[0]) != first || memcmp(argv[0], commands[i].word, first) != 0)
 			continue;
 		if (commands[i].run)
 			return commands[i].run(&ctl, argc, argv);
