@@ -88,8 +88,10 @@ static int check_authority(const struct plan *plan, uint64_t now, struct trouble
 	char end[BOX_TIME_CAP], clock[BOX_TIME_CAP];
 
 	if (x509_certificates_copy(pem, &all) < 0 || x509_certificate_read(pem, &first) < 0)
-		return trouble(t, "ca-damaged", "get the file from the city's desk anew",
-			       "the broker's authority (broker_ca) cannot be read");
+		return trouble(
+			t, "ca-damaged", "get the file from the city's desk anew",
+			"the broker's authority (broker_ca) cannot be read, or is more than 8 "
+			"certificates");
 	if (now < first.not_after)
 		return 0;
 	return trouble(t, "ca-expired", "the desk has to give out a new one",

@@ -97,5 +97,5 @@ def test_wrong_usage_is_2(box):
     assert box.run([program("lockbridgectl"), "frobnicate"]).status == 2
     assert box.run([program("lockbridgectl")]).status == 2
     assert box.run([program("lockbridged"), "--nonsense"]).status != 0
-    missing = box.run([program("lockbridged"), "--config", os.path.join(box.dir, "none.conf")])
+    missing = box.run([program("lockbridged"), "--check", "--config", os.path.join(box.dir, "none.conf")])
     assert missing.status != 0 and "none.conf" in missing.err + missing.out
