@@ -216,3 +216,22 @@ int authority_issue(const struct desk *desk, const struct authority *authority, 
 	memcpy(ret->serial, facts.serial, sizeof(ret->serial));
 	return 0;
 }
+
+int authority_watch(const struct desk *desk, uint64_t now)
+{
+	cleanup(authority_deinit) struct authority authority = {0};
+	char error[AUTHORITY_ERROR_CAP] = "", known[HEX_CAP(SHA256_LEN)];
+	int r = setting_get(desk->db, SETTING, known, sizeof(known));
+
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	r = authority_load(desk, now, &authority, error);
+	if (r < 0)
+		return error[0] ? alarm_raise(desk->db, now, "authority-damaged", "desk", "%s",
+					      error)
+				: r;
+	if (authority.not_after > now + AUTHORITY_WARN_S)
+		return 0;
+	return alarm_raise(desk->db, now, "authority-expiring", "desk",
+			   "ca.pem ends in less than a year, and every certificate with it");
+}

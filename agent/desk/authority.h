@@ -26,3 +26,8 @@ struct x509_authority authority_signer(const struct authority *authority);
  * caller has checked whose request it is. */
 int authority_issue(const struct desk *desk, const struct authority *authority, const char *gateway,
 		    struct span request, uint64_t now, struct certificate *ret);
+
+/* Raises the alarm authority-expiring, a year before its end: every gateway is to be enrolled anew
+ * then. */
+#define AUTHORITY_WARN_S (365 * 86400)
+int authority_watch(const struct desk *desk, uint64_t now);

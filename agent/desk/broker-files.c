@@ -168,10 +168,10 @@ static int write_list(struct files *f)
 {
 	cleanup(freep) char *path = NULL;
 	cleanup(freep) char *present = NULL;
-	cleanup(freep) struct x509_revoked *revoked = NULL;
+	cleanup(certificates_free) struct x509_revoked *revoked = NULL;
 	cleanup(x509_wipe) char *pem = NULL;
 	char serials[HEX_CAP(SHA256_LEN)], file[HEX_CAP(SHA256_LEN)] = "";
-	struct list_state state;
+	struct list_state state = {0};
 	size_t len, n = 0;
 	int r = read_file(f, "crl.pem", &path, &present, &len);
 
@@ -194,7 +194,7 @@ static int write_list(struct files *f)
 	r = sign_list(f, &state, revoked, n, &pem);
 	if (r == 0)
 		r = write_if_new(f, "crl.pem", span_str(pem));
-	if (r < 0)
+	if (r != 0)
 		return r;
 	memcpy(state.serials, serials, sizeof(serials));
 	hash(span_str(pem), state.file);
@@ -281,7 +281,7 @@ static int write_all(struct files *f)
 		r = write_if_new(f, "ca.pem", span_str(f->authority.certificate));
 	if (r == 0)
 		r = broker_identity(f->desk, f->now, &own, f->error);
-	return r < 0 ? r : write_if_new(f, "desk-ca.pem", span_str(own));
+	return r != 0 ? r : write_if_new(f, "desk-ca.pem", span_str(own));
 }
 
 int broker_files_write(const struct desk *desk, const char *folder, uint64_t now,
@@ -372,7 +372,7 @@ int broker_files_server(const struct desk *desk, const char *folder, const char 
 		r = x509_issue(&by, span_str(request), X509_SERVER, hosts, &term, &certificate);
 	if (r == 0)
 		r = write_server_key(folder, key, error);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	r = file_write(path, span_str(certificate), 0644);
 	if (r < 0)

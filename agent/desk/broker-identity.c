@@ -11,26 +11,26 @@
 #define LIFETIME_S (3653ULL * 86400)
 #define RENEW_S	   (90ULL * 86400)
 
-enum { KEY, CERTIFICATE, AUTHORITY, FILES };
+enum { KEY, CERTIFICATE, AUTHORITY, FILES, GATEWAYS = FILES, PATHS };
 
-static const char *const names[FILES] = {"keys/desk.key", "desk.pem", "desk-ca.pem"};
+static const char *const names[PATHS] = {"keys/desk.key", "desk.pem", "desk-ca.pem", "ca.pem"};
 
 struct identity {
-	char *path[FILES], *pem[FILES];
+	char *path[PATHS], *pem[FILES];
 };
 
 static void identity_deinit(struct identity *id)
 {
-	for (size_t i = 0; i < FILES; i++) {
+	for (size_t i = 0; i < PATHS; i++)
 		free(id->path[i]);
+	for (size_t i = 0; i < FILES; i++)
 		x509_wipe(&id->pem[i]);
-	}
 }
 
 static int identity_init(const struct desk *desk, struct identity *ret)
 {
 	*ret = (struct identity){0};
-	for (size_t i = 0; i < FILES; i++)
+	for (size_t i = 0; i < PATHS; i++)
 		if (asprintf(&ret->path[i], "%s/%s", desk->dir, names[i]) < 0) {
 			ret->path[i] = NULL;
 			return -ENOMEM;
@@ -76,7 +76,7 @@ static int make_all(struct identity *id, uint64_t now)
 		r = x509_key_create(&id->pem[KEY]);
 	if (r == 0)
 		r = x509_request_create(span_str(id->pem[KEY]), BROKER_IDENTITY_NAME, &request);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	by = (struct x509_authority){span_str(signer), span_str(id->pem[AUTHORITY])};
 	return x509_issue(&by, span_str(request), X509_CLIENT, NULL, &term, &id->pem[CERTIFICATE]);
@@ -127,7 +127,6 @@ static int use_one(const struct desk *desk, struct brokers *brokers, size_t i, c
 {
 	const struct mqtt_broker *b = &brokers->list[i];
 	cleanup(identity_deinit) struct identity id = {0};
-	cleanup(freep) char *ca = NULL;
 	bool ours = !b->ca_file && among(hosts, b->host);
 	const char *complaint = NULL;
 	int r;
@@ -137,12 +136,8 @@ static int use_one(const struct desk *desk, struct brokers *brokers, size_t i, c
 	r = identity_init(desk, &id);
 	if (r < 0)
 		return r;
-	if (asprintf(&ca, "%s/ca.pem", desk->dir) < 0) {
-		ca = NULL;
-		return -ENOMEM;
-	}
 	if (ours)
-		complaint = brokers_set(brokers, i, "ca", ca);
+		complaint = brokers_set(brokers, i, "ca", id.path[GATEWAYS]);
 	if (!complaint)
 		complaint = brokers_set(brokers, i, "cert", id.path[CERTIFICATE]);
 	if (!complaint)

@@ -157,12 +157,17 @@ int certificate_newest(struct db *db, const char *gateway, struct certificate *r
 	return ret->pem ? 0 : -ENOMEM;
 }
 
+void certificates_free(struct x509_revoked **list)
+{
+	free(*list);
+}
+
 int certificates_revoked(struct db *db, uint64_t now, struct x509_revoked **ret, size_t *ret_n)
 {
 	cleanup(db_end) struct db_query q =
 		db_query(db, "SELECT serial, revoked_at FROM certificate WHERE revoked_at NOT NULL"
 			     " AND not_after + ? > ? ORDER BY serial");
-	cleanup(freep) struct x509_revoked *list = NULL;
+	cleanup(certificates_free) struct x509_revoked *list = NULL;
 	size_t n = 0;
 	int r;
 

@@ -42,8 +42,9 @@ int certificate_add(struct db *db, const char *gateway, const struct x509_facts 
 		    const char *pem, uint64_t now);
 /* The gateway's newest, of the key that it has now, not revoked. -ENOENT. */
 int certificate_newest(struct db *db, const char *gateway, struct certificate *ret);
-/* Those revoked that have not expired, by serial; malloc'd. */
+/* Those revoked that have not expired, by serial; certificates_free. */
 int certificates_revoked(struct db *db, uint64_t now, struct x509_revoked **ret, size_t *ret_n);
+void certificates_free(struct x509_revoked **list);
 /* A revocation list names this one: 1 if the registry did not know it. A gateway whose present key
  * it certifies is revoked with it; ret_gateway tells which, "" if none. */
 int certificate_note_revoked(struct db *db, const struct x509_revoked *revoked, uint64_t until,

@@ -93,15 +93,15 @@ static int show_enrolment(const struct desk *desk, const struct gateway_args *a,
 {
 	char words[BROKER_FILES_WORDS_CAP], until[SHOW_TIME_CAP], kid[HEX_CAP(DIGEST_LEN)] = "";
 	struct key root;
-	int r = a->out ? file_write(a->out, span_str(answer->text), 0600) : 0;
+	int r = broker_files_update(desk, desk_now(), words);
 
+	if (r < 0)
+		return desk_fail_errno(desk, r, "gateway add");
+	r = a->out ? file_write(a->out, span_str(answer->text), 0600) : 0;
 	if (r < 0)
 		return desk_fail(desk, DESK_REFUSED,
 				 "%s: %s. Gateway %s is enrolled: run this again for its file",
 				 a->out, strerror(-r), a->id);
-	r = broker_files_update(desk, desk_now(), words);
-	if (r < 0)
-		return desk_fail_errno(desk, r, "gateway add");
 	if (keyring_public(desk->db, ROLE_ROOT, &root) == 0)
 		hex_encode(SPAN(root.kid), kid, sizeof(kid));
 	if (!desk->json && !a->out) {

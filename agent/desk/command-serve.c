@@ -94,6 +94,8 @@ static int watch(struct serve *s, uint64_t now)
 	if (r >= 0)
 		r = certificates_watch(s->desk->db, now);
 	if (r >= 0)
+		r = authority_watch(s->desk, now);
+	if (r >= 0)
 		r = broker_files_update(s->desk, now, words);
 	if (r >= 0 && *words)
 		say(s, "%s", words);

@@ -17,6 +17,8 @@
 #include "desk/registry.h"
 #include "message-enrolment.h"
 
+#define NEW_KEY "move /etc/lockbridge/gateway.key away, then lockbridgectl request %s"
+
 static int refuse(char error[static ENROL_ERROR_CAP], const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
@@ -201,12 +203,14 @@ static int check_key(const struct desk *desk, const struct enrolment_order *o,
 	case KEY_OTHER:
 		return refuse(error,
 			      "that key is gateway %s's: was a box copied? Make a key of its "
-			      "own on this one",
-			      whose);
+			      "own on this one: " NEW_KEY,
+			      whose, o->gateway);
 	case KEY_GIVEN_UP:
-		return refuse(error,
-			      "that key was revoked or replaced, and is not taken again; make "
-			      "a new one on the box");
+		return refuse(
+			error,
+			"that key was revoked or replaced, and is not taken again; make a new "
+			"one on the box: " NEW_KEY,
+			o->gateway);
 	case KEY_FREE:
 		break;
 	}

@@ -248,6 +248,26 @@ static void an_authority_issues_until_it_ends_itself(void **state)
 			 -EKEYEXPIRED);
 }
 
+static void an_authority_warns_of_its_end_and_of_damage(void **state)
+{
+	struct desk_fixture *f = *state;
+	cleanup(authority_deinit) struct authority authority = {0};
+	char error[AUTHORITY_ERROR_CAP] = "", path[128];
+
+	/* none was ever needed: none is missed */
+	assert_int_equal(authority_watch(&f->desk, NOW), 0);
+	assert_int_equal(access(f->dir, F_OK), 0);
+	must(authority_load(&f->desk, NOW, &authority, error));
+	assert_int_equal(authority_watch(&f->desk, NOW), 0);
+	assert_int_equal(authority_watch(&f->desk, authority.not_after - AUTHORITY_WARN_S), 1);
+	assert_int_equal(authority_watch(&f->desk, authority.not_after - AUTHORITY_WARN_S + 1), 0);
+	assert_int_equal(alarms(f, "authority-expiring"), 1);
+	snprintf(path, sizeof(path), "%s/keys/ca.key", f->dir);
+	must(unlink(path));
+	assert_int_equal(authority_watch(&f->desk, NOW), 1);
+	assert_int_equal(alarms(f, "authority-damaged"), 1);
+}
+
 #define desk_test(name)                                                                            \
 	cmocka_unit_test_setup_teardown(name, desk_fixture_setup, desk_fixture_teardown)
 
@@ -263,6 +283,7 @@ int main(void)
 		desk_test(the_authority_is_made_once),
 		desk_test(an_authority_whose_registry_was_not_committed_is_taken),
 		desk_test(an_authority_issues_until_it_ends_itself),
+		desk_test(an_authority_warns_of_its_end_and_of_damage),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
