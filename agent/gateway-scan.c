@@ -165,15 +165,29 @@ static bool is_there(const struct gateway *gw, const struct gateway_heard *h)
 	return h->heard_ms + SCAN_RECENT_MS >= gw->scan.since_ms;
 }
 
+/* The nearest first: somebody stands before it. */
+static int by_signal(const void *a, const void *b)
+{
+	const struct gateway_heard *const *x = a, *const *y = b;
+	int signal = ((*x)->rssi < (*y)->rssi) - ((*x)->rssi > (*y)->rssi);
+
+	return signal ? signal : strcmp((*x)->address, (*y)->address);
+}
+
 static void answer(struct gateway *gw, struct control_task *task)
 {
+	const struct gateway_heard *sorted[GATEWAY_HEARD];
 	json_t *rows = json_array();
 	cleanup(freep) char *text = NULL;
+	size_t n = 0;
 
-	for (size_t i = 0; rows && i < gw->nheard; i++) {
+	for (size_t i = 0; i < gw->nheard; i++) {
 		if (is_there(gw, &gw->heard[i]))
-			(void)json_array_append_new(rows, row(gw, &gw->heard[i]));
+			sorted[n++] = &gw->heard[i];
 	}
+	qsort(sorted, n, sizeof(sorted[0]), by_signal);
+	for (size_t i = 0; rows && i < n; i++)
+		(void)json_array_append_new(rows, row(gw, sorted[i]));
 	text = rows ? json_dumps(rows, JSON_COMPACT) : NULL;
 	json_decref(rows);
 	control_task_done(task, text, "out of memory");
