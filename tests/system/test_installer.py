@@ -39,6 +39,8 @@ class Site(Box):
     def start_sim(self, name, locks, owner):
         argv = [program("lock-sim"), "--state", self.path("locks-" + name), "--control",
                 self.path(name + ".sock"), "--motor", str(self.motor)]
+        if self.lock_max:
+            argv += ["--max", str(self.lock_max)]
         if owner:
             argv += ["--owner", self.path(owner)]
         for lock in locks:
