@@ -192,7 +192,8 @@ static void tell(const struct plan *plan, const char *expected)
 
 	printf("Gateway      %s\n", plan->file.gateway);
 	printf("Root key     %s%s\n", plan->kid,
-	       expected ? ", as expected" : "  <- compare it with what the desk says");
+	       expected ? ", as expected"
+			: "  <- compare it with the desk's: lockbridge-desk keys show");
 	for (size_t i = 0; i < plan->file.nbrokers; i++)
 		printf("%s%s:%d\n", i ? "             " : "Broker       ",
 		       plan->file.brokers[i].host, plan->file.brokers[i].port);

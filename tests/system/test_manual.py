@@ -73,9 +73,18 @@ def test_each_page_is_well_formed(page):
     assert (done.returncode, done.stdout) == (0, "")
 
 
-@pytest.mark.parametrize("name", ["lockbridged", "lockbridgectl"])
-def test_each_option_stands_in_help_and_in_the_page(name):
-    assert options_of_page(source(PAGES[name])) == options_of_help(said(name, "--help")) | {"--help", "--version"}
+def test_each_option_of_the_daemon_stands_in_help_and_in_the_page():
+    assert options_of_page(source(PAGES["lockbridged"])) == options_of_help(said("lockbridged", "--help")) | {
+        "--help", "--version"}
+
+
+def test_each_option_of_the_control_program_stands_in_help_and_in_the_page():
+    """Some commands have options of their own, which their own help tells."""
+    told = options_of_help(said("lockbridgectl", "--help")) | {"--help", "--version"}
+    for command in commands_of_help(said("lockbridgectl", "--help")):
+        told |= options_of_help(said("lockbridgectl", *command.split(), "--help"))
+    assert options_of_page(source(PAGES["lockbridgectl"])) - {"--out"} == told - {"--out"}
+    assert "--out" in told  # of request; in the page also of the desk's commands
 
 
 def test_each_command_of_the_control_program_stands_in_help_and_in_the_page():

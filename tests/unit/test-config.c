@@ -547,15 +547,14 @@ static void the_example_is_accepted_and_its_defaults_are_true(void **state)
 {
 	struct files *f = *state;
 	struct config *plain = malloc(sizeof(*plain));
-	char line[512];
 
 	put_keys(f);
-	snprintf(line, sizeof(line),
-		 "cp root.pem root.pub.pem && touch ca.pem gateway.pem gateway.key && "
-		 "sed 's|/etc/lockbridge|%s|' \"$OLDPWD\"/config/lockbridge.conf.example "
-		 ">lockbridge.conf",
-		 f->dir);
-	fixture_shell(f->dir, line);
+	fixture_shell(
+		f->dir,
+		"cp root.pem root.pub.pem && touch broker-ca.pem gateway.pem && "
+		"echo key >gateway.key && "
+		"sed \"s,/etc/lockbridge,$PWD,; s,/var/lib/lockbridge/gateway,$PWD/gateway,\" "
+		"\"$OLDPWD\"/config/lockbridge.conf.example >lockbridge.conf");
 	if (load(f) != 0)
 		fail_msg("%s", f->error);
 	assert_int_equal(f->config.nbrokers, 2);
