@@ -227,6 +227,25 @@ build/deb/.built: $(treefiles) | $(deps-check)
 		{ tail -n 60 ../build.log; echo 'deb: the whole log is in build/deb/build.log'; exit 1; }; }
 	@rm -rf build/deb/tree && touch $@
 
+# Fit to be given out? lintian, blhc, bills of materials; a second build must give the same bytes.
+deps-package := build/.deps-package
+$(deps-package): debian/control
+	$(call need,-P pkg.lockbridge.package)
+.PHONY: deb-check cross
+deb-check: build/deb/.built | $(deps-package)
+	@$(call export,build/deb/tree)
+	@sh tests/deb/check.sh build/deb/tree build/deb; r=$$?; rm -rf build/deb/tree; exit $$r
+
+# For the usual boards, in a Debian of its own, with the unit tests under qemu-user.
+deps-cross := build/.deps-cross
+$(deps-cross): debian/control
+	$(call need,-P pkg.lockbridge.cross)
+cross: cross-arm64 cross-armhf
+cross-%: | $(deps-cross)
+	@$(call export,build/cross/$*/tree)
+	@$(sudo) sh tests/deb/cross.sh $* build/cross/$*/tree build/cross/$*
+	@ls -l build/cross/$*/*.deb
+
 # --- a Debian of its own: tests/guest makes the root, systemd-nspawn or qemu boots it ----------------
 
 help:
@@ -238,7 +257,8 @@ help:
 	@echo 'make fuzz     SECONDS=30 per target'
 	@echo 'make bench    what a list, a decision and a durable write cost here'
 	@echo 'make install  DESTDIR=, PREFIX=/usr'
-	@echo 'make deb      the Debian packages, into build/deb'
+	@echo 'make deb      the Debian packages, into build/deb; make deb-check: are they fit to be given out?'
+	@echo 'make cross    packages for arm64 and armhf, unit tests under qemu-user (as root)'
 	@echo 'make clean'
 
 clean:
