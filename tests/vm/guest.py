@@ -254,5 +254,5 @@ class Guest:
         try:
             self.wait("both radios", there, 20)
         except Failure:
-            self.sh("systemctl restart guest-radio.service bluetooth.service")
+            self.sh("systemctl restart btvirt.service bluetooth.service")
             self.wait("both radios", there, 40)
