@@ -331,7 +331,8 @@ static void on_probe_closed(struct bluez_link *link, enum bluez_reason reason, c
 
 	gw->probe = NULL;
 	if (!gw->found[0]) {
-		if (!is_stranger(gw, gw->probing))
+		/* one that gave way to somebody's unlock is no failure */
+		if (reason != BLUEZ_PREEMPTED && !is_stranger(gw, gw->probing))
 			note_stranger(gw, gw->probing, clock_boot_ms() + PROBE_FAILED_MS);
 		return;
 	}

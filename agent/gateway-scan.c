@@ -176,7 +176,7 @@ static int by_signal(const void *a, const void *b)
 
 static void answer(struct gateway *gw, struct control_task *task)
 {
-	const struct gateway_heard *sorted[GATEWAY_HEARD];
+	const struct gateway_heard *sorted[GATEWAY_HEARD] = {NULL};
 	json_t *rows = json_array();
 	cleanup(freep) char *text = NULL;
 	size_t n = 0;
@@ -234,7 +234,6 @@ static bool ask_next(struct gateway *gw)
 		}
 		if (!lacks_info(gw, h))
 			continue;
-		left = true;
 		if (must_wait(gw) || gateway_probe(gw, h->address) < 0)
 			return true;
 		h->tries++;

@@ -316,10 +316,12 @@ int door_configured(struct door *door, const char *lock, const uint8_t key[stati
 	size_t len;
 	int r = config ? read_config(door, &text, &len) : -ENOMEM;
 
+	if (!config)
+		door_wrong(door, "Out of memory.");
 	if (r == 0)
 		r = config_parse(door->config, span_of(text, len), config, door->words,
 				 sizeof(door->words));
-	if (r < 0)
+	if (r != 0)
 		return r;
 	for (size_t i = 0; i < config->nlocks; i++) {
 		bool id = strcmp(config->locks[i].id, lock) == 0;

@@ -211,6 +211,40 @@ def test_a_paper_that_is_no_claim_is_refused(site, unchanged, damage):
     assert said.status == 1 and path in said.err
 
 
+@pytest.fixture
+def edited(site):
+    """The configuration as somebody edits it; put back afterwards."""
+    before = site.config()
+
+    def edit(old, new):
+        assert old in before
+        with open(site.path("gw-1.conf"), "w") as f:
+            f.write(before.replace(old, new))
+    yield edit
+    with open(site.path("gw-1.conf"), "w") as f:
+        f.write(before)
+
+
+def test_a_configuration_with_a_mistake_is_told_and_left_as_it_is(site, edited):
+    edited("backoff_min_ms", "backof_min_ms")
+    before = site.config()
+    said = site.lock("claim", site.claim("new-1"), "--key", site.keys["new-1"])
+    assert said.status == 1
+    assert "gw-1.conf:" in said.err and "backof_min_ms" in said.err
+    assert site.config() == before and not site.obeys("new-1")
+
+
+def test_a_configuration_that_the_agent_refuses_is_put_back(site, edited):
+    """It can be read, but not without a restart: the lock that was added goes again."""
+    edited(f'adapter = "{site.adapter("gw-1")}"', 'adapter = "hci99"')
+    before = site.config()
+    site.lock_control("new-5 button")
+    said = site.lock("claim", site.claim("new-5"), "--key", site.keys["new-5"])
+    assert said.status == 1 and "adapter" in said.err and "restart" in said.err
+    assert site.config() == before and not site.obeys("new-5")
+    assert os.stat(site.path("gw-1.conf")).st_mode & 0o777 == 0o644
+
+
 def test_the_city_cannot_claim_over_the_network_for_another_root(site, unchanged):
     with open(site.claim("lock-1", site.other_city), "rb") as f:
         claim = f.read()
