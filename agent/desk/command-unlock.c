@@ -209,7 +209,8 @@ static int relayed(struct desk *desk, int argc, char **argv, enum scope scope)
 	if (r == 0)
 		r = find_lock(desk, args.lock, &q.lock);
 	if (r == 0 && q.lock.ngateways == 0)
-		r = desk_fail(desk, DESK_REFUSED, "lock %s has no gateway", q.lock.id);
+		r = desk_fail(desk, DESK_REFUSED, "lock %s has no gateway that is not revoked",
+			      q.lock.id);
 	q.wait_s = args.wait_s;
 	q.anyway = args.anyway;
 	if (r == 0)
