@@ -193,8 +193,9 @@ as   = $(INSTALL) -d '$(DESTDIR)$(dir $(1))' && sed 's|/usr/\(s\?bin\)/|$(PREFIX
 units-of = $(call as,$(UNITDIR)/$(1).service,systemd/$(1).service) \
 	$(call as,$(PREFIX)/lib/sysusers.d/$(1).conf,systemd/$(1).sysusers)
 
-.PHONY: programs
+.PHONY: programs simulators
 programs: $(programs)
+simulators: $(addprefix $(B)/,$(sims))
 install: $(programs)
 	$(call into,$(PREFIX)/sbin,755,$(B)/lockbridged)
 	$(call into,$(PREFIX)/bin,755,$(B)/lockbridgectl $(B)/lockbridge-desk)
@@ -236,6 +237,11 @@ deb-check: build/deb/.built | $(deps-package)
 	@$(call export,build/deb/tree)
 	@sh tests/deb/check.sh build/deb/tree build/deb; r=$$?; rm -rf build/deb/tree; exit $$r
 
+# debian/tests, by autopkgtest in a Debian of its own.
+.PHONY: autopkgtest
+autopkgtest: build/deb/.built | $(deps-package)
+	@$(sudo) sh tests/deb/autopkgtest.sh build/deb build/autopkgtest
+
 # For the usual boards, in a Debian of its own, with the unit tests under qemu-user.
 deps-cross := build/.deps-cross
 $(deps-cross): debian/control
@@ -258,6 +264,7 @@ help:
 	@echo 'make bench    what a list, a decision and a durable write cost here'
 	@echo 'make install  DESTDIR=, PREFIX=/usr'
 	@echo 'make deb      the Debian packages, into build/deb; make deb-check: are they fit to be given out?'
+	@echo 'make autopkgtest  the system tests against the installed packages, in a chroot (as root)'
 	@echo 'make cross    packages for arm64 and armhf, unit tests under qemu-user (as root)'
 	@echo 'make clean'
 
