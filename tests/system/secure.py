@@ -23,14 +23,17 @@ def shipped_broker(files, data, port, desk_port):
 
 
 class SecureWorld(World):
-    """As World; its recorder listens with the desk's certificate."""
+    """As World; its recorder listens with the desk's certificate. public: where gateways reach the broker."""
+
+    public = "127.0.0.1"
 
     def start_city(self, *init):
         self.desk_port = free_port()
         files, data = self.path("broker-files"), self.path("broker")
-        self.desk("init", "--broker", f"127.0.0.1:{self.desk_port}", "--public", f"127.0.0.1:{self.port}",
-                  *init).ok()
-        self.desk("broker", "files", "--out", files, "--host", "127.0.0.1").ok()
+        self.desk("init", "--broker", f"127.0.0.1:{self.desk_port}", "--public",
+                  f"{self.public}:{self.port}", *init).ok()
+        hosts = [word for host in sorted({"127.0.0.1", self.public}) for word in ("--host", host)]
+        self.desk("broker", "files", "--out", files, *hosts).ok()
         os.makedirs(data)
         with open(self.path("mosquitto.conf"), "w", encoding="ascii") as f:
             f.write(shipped_broker(files, data, self.port, self.desk_port))
