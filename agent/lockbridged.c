@@ -208,6 +208,8 @@ static int bridge(const char *config)
 		log_fact(LOG_INFO, "ready", "VERSION", LOCKBRIDGE_VERSION, NULL);
 		sd_notify(0, "READY=1");
 		r = loop(&daemon);
+		if (r != 0)
+			sd_notify(0, "STATUS=ended by an error; the journal has it");
 	}
 	gateway_free(daemon.gateway);
 	sd_event_unref(daemon.event);

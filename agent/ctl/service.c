@@ -180,10 +180,15 @@ void service_look(const struct ctl *ctl, struct service *ret)
 
 /* --- words -------------------------------------------------------------------------------------- */
 
+static void say_next(char next[static 400], const char *text)
+{
+	snprintf(next, 400, "%s", text);
+}
+
 static void say(char cause[static 900], char next[static 400], const char *c, const char *n)
 {
 	snprintf(cause, 900, "%s", c);
-	snprintf(next, 400, "%s", n);
+	say_next(next, n);
 }
 
 void service_explain(const struct service *s, char cause[static 900], char next[static 400])
@@ -204,12 +209,15 @@ void service_explain(const struct service *s, char cause[static 900], char next[
 		    "The lockbridge agent runs, but does not answer on the system bus.",
 		    "journalctl -u lockbridge; then systemctl restart lockbridge");
 	else if (strcmp(s->sub, "auto-restart") == 0 || strcmp(s->active, "failed") == 0) {
+		/* killed, its last word is of better times */
+		bool told = *s->text && strcmp(s->result, "exit-code") == 0;
+
 		snprintf(cause, 900,
 			 "The lockbridge agent does not run: it was started, and ended (%s)%s%s",
-			 s->result, *s->text ? ": " : ".", s->text);
-		snprintf(next, 400, "%s",
-			 *s->text ? "mend that; the service is then started by itself"
-				  : "journalctl -u lockbridge");
+			 s->result, told ? ": " : ".", told ? s->text : "");
+		say_next(next,
+			 told ? "mend that; the service is then started by itself"
+			      : "journalctl -u lockbridge; then systemctl restart lockbridge");
 	} else if (strcmp(s->active, "activating") == 0 || strcmp(s->active, "reloading") == 0)
 		say(cause, next, "The lockbridge agent is just being started.",
 		    "ask again in some seconds; if it stays so, journalctl -u lockbridge");
