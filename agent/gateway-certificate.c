@@ -356,9 +356,8 @@ void gateway_certificate_failed(struct gateway *gw, size_t broker)
 	if (c->trial == CERTIFICATE_SETTLED || !uses_these(gw, broker))
 		return;
 	mqtt_stats(gw->mqtt, &stats);
-	if (!stats.attempt_reached || stats.attempt_began < c->written_us)
-		return;
-	if (++c->failures >= c->patience) {
+	if (stats.attempt_reached && stats.attempt_began >= c->written_us &&
+	    ++c->failures >= c->patience) {
 		c->failures = 0;
 		put_other(gw);
 	}

@@ -78,6 +78,7 @@ void gateway_time_learn(struct gateway *gw, enum token_kind kind, uint64_t iat)
 		persist_floor(gw);
 	time = gateway_time(gw); /* a clock that was far ahead of all we knew may not be any more */
 	judge(gw, &time);
+	gateway_certificate_clock(gw);
 }
 
 static int on_hour(sd_event_source *source, uint64_t usec, void *user)

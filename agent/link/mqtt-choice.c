@@ -173,9 +173,9 @@ static void on_down(struct conn *c, const char *reason, void *user)
 		return;
 	m->current = NULL;
 	m->next_broker = conn_broker(c) + 1;
-	if (was_online && m->better && conn_reached(m->better) &&
-	    conn_broker(m->better) == conn_broker(c)) {
-		/* The broker ends the old one itself: one client id, one connection. */
+	if (was_online && m->better && conn_broker(m->better) == conn_broker(c)) {
+		/* The broker ends the old one itself, perhaps before we know of the new one: one
+		 * client id, one connection. */
 		mqtt_go_offline(m, RENEWED);
 	} else if (was_online) {
 		if (m->mode == RUNNING) {

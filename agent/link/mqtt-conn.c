@@ -281,7 +281,7 @@ static int on_dialed(sd_event_source *source, int fd, uint32_t revents, void *us
 
 	rc = dial_result(c->dial, &reason);
 	drop_source(&c->dialed);
-	c->reached = rc == MOSQ_ERR_SUCCESS || rc == MOSQ_ERR_TLS;
+	c->reached = dial_reached(c->dial);
 	if (c->state == DEAD) {
 		dial_freep(&c->dial);
 		c->ops->ended(c, c->user);

@@ -43,6 +43,7 @@ struct dial {
 
 	/* Written by the thread until DONE, by the loop after. */
 	int rc;
+	bool reached;
 	const char *reason;
 	char complaint[400];
 };
@@ -133,11 +134,13 @@ static int connect_blocking(struct dial *d)
 	if (rc) {
 		if (!d->reason)
 			d->reason = "TLS files or user name not usable";
+		d->reached = true;
 		return rc;
 	}
 	errno = 0;
 	rc = mosquitto_connect_bind_v5(d->mosq, d->host, d->port, d->keepalive, NULL,
 				       d->properties);
+	d->reached = mqtt_words_reached(rc, errno);
 	if (rc)
 		d->reason = mqtt_words_error(rc, errno, d->complaint);
 	return rc;
@@ -291,6 +294,11 @@ int dial_result(struct dial *d, const char **reason)
 	join_once(d);
 	*reason = d->reason;
 	return d->rc;
+}
+
+bool dial_reached(const struct dial *d)
+{
+	return d->reached;
 }
 
 struct mosquitto *dial_handle(struct dial *d)

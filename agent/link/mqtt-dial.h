@@ -29,6 +29,9 @@ int dial_event_fd(const struct dial *d);
  */
 int dial_result(struct dial *d, const char **reason);
 
+/* Somebody answered there, or our own files stood in the way. Behind dial_result(). */
+bool dial_reached(const struct dial *d);
+
 /* Not while the thread runs. */
 struct mosquitto *dial_handle(struct dial *d);
 void *dial_user(struct dial *d);

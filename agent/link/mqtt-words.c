@@ -116,6 +116,20 @@ static const char *errno_words(int error)
 	}
 }
 
+bool mqtt_words_reached(int rc, int error)
+{
+	switch (rc) {
+	case MOSQ_ERR_EAI:
+	case MOSQ_ERR_NOMEM:
+	case MOSQ_ERR_INVAL:
+		return false;
+	case MOSQ_ERR_ERRNO: /* of connect(2), or of a handshake that broke off */
+		return error == EPROTO || error == ECONNRESET || error == EPIPE;
+	default:
+		return true;
+	}
+}
+
 const char *mqtt_words_error(int rc, int error, const char *complaint)
 {
 	const char *words = tls_words(complaint);
