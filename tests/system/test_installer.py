@@ -169,6 +169,7 @@ def test_a_key_that_is_none_is_refused(site, unchanged):
 
 
 def test_without_the_button_nothing_happens_and_it_says_so(site, unchanged):
+    site.lock_control("new-1 button 100")  # long over
     said = site.lock("claim", site.claim("new-1"), "--key", site.keys["new-1"], "--seconds", "3")
     assert said.status == 1
     assert "Press the button of new-1" in said.err and "was not pressed in 3 seconds" in said.err
@@ -425,6 +426,7 @@ def test_two_scans_at_once_are_one_too_many(site):
 
 def test_an_interrupted_claim_leaves_nothing_behind(site):
     before = site.config()
+    site.lock_control("new-5 button 100")  # long over
     claim = subprocess.Popen([program("lockbridgectl"), "--gateway", "gw-1", "lock", "claim", site.claim("new-5"),
                               "--key", site.keys["new-5"]], env=site.env, stderr=subprocess.PIPE, text=True)
     for line in claim.stderr:
