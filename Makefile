@@ -191,7 +191,8 @@ endef
 into = $(if $(strip $(3)),$(INSTALL) -d '$(DESTDIR)$(1)' && $(INSTALL) -m $(2) $(3) '$(DESTDIR)$(1)')$(eol)
 as   = $(INSTALL) -d '$(DESTDIR)$(dir $(1))' && sed 's|/usr/\(s\?bin\)/|$(PREFIX)/\1/|g' $(2) >'$(DESTDIR)$(1)'$(eol)
 units-of = $(call as,$(UNITDIR)/$(1).service,systemd/$(1).service) \
-	$(call as,$(PREFIX)/lib/sysusers.d/$(1).conf,systemd/$(1).sysusers)
+	$(call as,$(PREFIX)/lib/sysusers.d/$(1).conf,systemd/$(1).sysusers) \
+	$(call as,$(PREFIX)/lib/tmpfiles.d/$(1).conf,systemd/$(1).tmpfiles)
 
 .PHONY: programs simulators
 programs: $(programs)
@@ -201,7 +202,6 @@ install: $(programs)
 	$(call into,$(PREFIX)/bin,755,$(B)/lockbridgectl $(B)/lockbridge-desk)
 	$(foreach u,lockbridge lockbridge-desk,$(call units-of,$(u)))
 	$(call as,$(UNITDIR)/bluetooth.service.d/lockbridge.conf,systemd/bluetooth-restart.conf)
-	$(call as,$(PREFIX)/lib/tmpfiles.d/lockbridge.conf,systemd/lockbridge.tmpfiles)
 	$(call into,$(PREFIX)/share/dbus-1/system.d,644,config/dbus/org.lockbridge.Gateway1.conf)
 	$(call into,$(PREFIX)/share/dbus-1/interfaces,644,config/dbus/org.lockbridge.Gateway1.xml)
 	$(call into,$(PREFIX)/share/polkit-1/rules.d,644,$(wildcard config/polkit/*.rules))

@@ -30,9 +30,7 @@ if [ "$(cat root.stamp 2>/dev/null)" != "$stamp" ] || [ ! -d root ]; then
 		--customize-hook='chroot "$1" apt-get build-dep -y /tmp/control' \
 		$suite root root.list >root.log 2>&1 || { tail -n 30 root.log >&2; exit 1; }
 	echo '127.0.0.1 localhost' >root/etc/hosts
-	echo 'tester:x:1000:1000::/home/tester:/bin/sh' >>root/etc/passwd
-	echo 'tester:x:1000:' >>root/etc/group
-	install -d -o 1000 -g 1000 root/home/tester
+	chroot root useradd --create-home --uid 1000 tester
 	printf '#!/bin/sh\nexit 101\n' >root/usr/sbin/policy-rc.d && chmod 755 root/usr/sbin/policy-rc.d
 	echo "$stamp" >root.stamp
 fi
