@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 
 from harness import HERE, Process, Recorder, World, free_port, wait_for
@@ -41,6 +42,7 @@ class SecureWorld(World):
                               self.path("mosquitto.log"), self.env)
         self.processes.append(self.broker)
         self.broker_up()
+        wait_for("the desk's port listens", self.desk_port_answers)
         self.recorder = Recorder(self.desk_port, (os.path.join(files, "ca.pem"), self.path("desk", "desk.pem"),
                                                   self.path("desk", "keys", "desk.key")))
         self.desk("publish").ok()
@@ -62,6 +64,10 @@ class SecureWorld(World):
         broker = (f'{{ host = "127.0.0.1"; port = {self.port}; ca = "{self.path(gw)}.broker_ca"; '
                   f'certificate = "{self.path(gw)}.certificate"; key = "{key}"; }}')
         return super().start_gateway(gw, brokers=[broker], **change)
+
+    def desk_port_answers(self):
+        with socket.socket() as s:
+            return s.connect_ex(("127.0.0.1", self.desk_port)) == 0
 
     def broker_reload(self):
         seen = self.broker.output().count("Reloading config")
