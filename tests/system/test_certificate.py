@@ -7,6 +7,7 @@ revocation list, so that each test says which of two certificates is good.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -16,22 +17,17 @@ import pytest
 from box import Box
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from harness import Process, Recorder, free_port, program, wait_for
+from harness import HERE, Process, Recorder, free_port, program, wait_for
 
-ACL = """pattern write lockbridge/gw/%u/presence
-pattern write lockbridge/gw/%u/state
-pattern write lockbridge/gw/%u/health
-pattern write lockbridge/gw/%u/lock/+
-pattern write lockbridge/gw/%u/event
-pattern write lockbridge/gw/%u/request
-pattern read lockbridge/gw/%u/document
-pattern read lockbridge/gw/%u/authorize
-pattern read lockbridge/gw/%u/replay
-pattern read lockbridge/gw/%u/certificate
-pattern read lockbridge/city/#
-"""
+SHIPPED = os.path.join(HERE, "..", "..", "config", "mosquitto", "acl")
+PROTOCOL = os.path.join(HERE, "..", "..", "docs", "protocol.md")
 GW = "lockbridge/gw/gw-1/"
 MORE = "backoff_min_ms = 50;\nbackoff_max_ms = 500;\nhealth_s = 1;\n"
+
+
+def read(path):
+    with open(path, encoding="utf-8") as f:
+        return f.read()
 
 
 def public_bytes(key):
@@ -47,7 +43,7 @@ class Renewals(Box):
         self.tls_port = free_port()
         for name, text in {"ca.pem": self.authority.pem, "server.key": pki.key_pem(server),
                            "server.pem": pki.pem(self.authority.server(server.public_key())),
-                           "acl": ACL, "crl.pem": self.authority.revocation_list(),
+                           "acl": read(SHIPPED), "crl.pem": self.authority.revocation_list(),
                            "gateway.key": pki.key_pem(self.key)}.items():
             self.write(name, text)
         self.write("mosquitto.conf", f"""per_listener_settings true
@@ -78,8 +74,7 @@ acl_file {self.path("acl")}
 
     def read(self, name="gateway.pem"):
         try:
-            with open(self.path("gw-1", name)) as f:
-                return f.read()
+            return read(self.path("gw-1", name))
         except FileNotFoundError:
             return None
 
@@ -519,8 +514,7 @@ def test_a_reload_takes_other_files_and_a_key_by_its_name(world):
         third = world.certificate(-1, 90)
         world.offer(third)
         world.uses(third)
-        with open(world.path("elsewhere", "gateway.pem")) as f:
-            assert f.read() == pki.pem(third)
+        assert read(world.path("elsewhere", "gateway.pem")) == pki.pem(third)
         assert world.read() == pki.pem(first)
         # one that is not there: the old configuration stays
         reload(world, gateway, key="none.key", certificate=world.path("elsewhere", "gateway.pem"))
@@ -528,3 +522,28 @@ def test_a_reload_takes_other_files_and_a_key_by_its_name(world):
         assert world.recorder.last(GW + "presence") == b"online"
     finally:
         del world.env["CREDENTIALS_DIRECTORY"]
+
+
+# --- the document -----------------------------------------------------------------------------------
+
+def test_the_documented_request_and_its_answer_belong_together():
+    text = read(PROTOCOL)
+    request, answer = (re.search(rf"<!-- pem: {name} -->\n```text\n(.*?\n)```\n", text, re.S)[1].encode()
+                       for name in ("request", "certificate"))
+    request, certificate = x509.load_pem_x509_csr(request), x509.load_pem_x509_certificate(answer)
+    assert request.is_signature_valid
+    assert request.subject == certificate.subject == pki.name("gw-1")
+    assert public_bytes(request.public_key()) == public_bytes(certificate.public_key())
+    state = json.loads(re.search(r"<!-- example state -->\n```json\n(.*)\n```", text)[1])
+    shown = state["certificate"]
+    assert shown["serial"] == pki.serial(certificate)
+    assert shown["not_after"] == int(certificate.not_valid_after.timestamp()) - time.timezone
+    assert shown["days"] == (shown["not_after"] - state["clock"]["now"]) // 86400
+
+
+def test_the_documented_rules_are_those_that_are_shipped():
+    table = re.search(r"<!-- table: rules -->\n.*\n\|---\|---\|\n((?:\|.*\n)+)", read(PROTOCOL))[1]
+    documented = re.findall(r"^\| (write|read) \| `(.*)` \|$", table, re.M)
+    shipped = re.findall(r"^pattern (\w+) lockbridge/(.*)$", read(SHIPPED), re.M)
+    assert len(shipped) > 10
+    assert documented == [(act, topic.replace("%u", "<gw>")) for act, topic in shipped]
