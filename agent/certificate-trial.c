@@ -43,8 +43,9 @@ int certificate_text_facts(const struct certificate_files *files,
 	struct certificate_text key;
 	int r = x509_certificate_read(text->span, ret);
 
-	if (r == 0)
-		r = certificate_text_read(files->key, &key);
+	if (r < 0)
+		return r;
+	r = certificate_text_read(files->key, &key);
 	if (r < 0)
 		return r;
 	r = x509_key_fits(key.span, text->span);
@@ -77,8 +78,9 @@ static int same(const char *one, const char *other)
 	struct certificate_text a, b;
 	int r = certificate_text_read(one, &a);
 
-	if (r == 0)
-		r = certificate_text_read(other, &b);
+	if (r < 0)
+		return r;
+	r = certificate_text_read(other, &b);
 	return r < 0 ? r : span_equal(a.span, b.span);
 }
 
@@ -153,8 +155,9 @@ int certificate_swap(const struct certificate_files *files, uint64_t now)
 	if (trial == CERTIFICATE_SETTLED)
 		return -ENOENT;
 	r = certificate_text_read(trial == CERTIFICATE_NEW_IN_USE ? at.old : at.new, &other);
-	if (r == 0)
-		r = certificate_text_facts(files, &other, &facts);
+	if (r < 0)
+		return r;
+	r = certificate_text_facts(files, &other, &facts);
 	if (r == -EBADMSG)
 		return CERTIFICATE_OTHER_KEY;
 	if (r < 0)

@@ -386,7 +386,7 @@ static void take(struct gateway *gw, const char *pem, const struct x509_facts *f
 	try_in(gw, 1000);
 }
 
-void gateway_certificate_offered(struct gateway *gw, struct span payload)
+static void judge(struct gateway *gw, struct span payload)
 {
 	struct gateway_certificate *c = &gw->certificate;
 	const struct certificate_judge by = {
@@ -397,10 +397,6 @@ void gateway_certificate_offered(struct gateway *gw, struct span payload)
 	struct x509_facts facts = {0};
 	int r;
 
-	if (!c->configured) {
-		refuse(gw, "", "comes to a gateway that is configured without one");
-		return;
-	}
 	r = certificate_judge(&c->files, payload, &by, &pem, &facts);
 	if (r == 0)
 		take(gw, pem, &facts);
@@ -408,6 +404,14 @@ void gateway_certificate_offered(struct gateway *gw, struct span payload)
 		refuse(gw, facts.serial, "cannot be checked: the key cannot be read");
 	else if (r != CERTIFICATE_HELD)
 		refuse(gw, facts.serial, certificate_refusal_words((enum certificate_refusal)r));
+}
+
+void gateway_certificate_offered(struct gateway *gw, struct span payload)
+{
+	if (gw->certificate.configured)
+		judge(gw, payload);
+	else
+		refuse(gw, "", "comes to a gateway that is configured without one");
 }
 
 void gateway_certificate_oversized(struct gateway *gw)
