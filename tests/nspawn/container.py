@@ -41,6 +41,31 @@ def mount(kind, target, *options):
     subprocess.run(["mount", "-t", kind, *(("-o", ",".join(options)) if options else ()), kind, target], check=True)
 
 
+def own_cgroups(name):
+    """A new cgroup for one container in systemd's hierarchies, below the one we are in.
+
+    With --keep-unit nspawn puts its own below that of its caller, under a fixed name: two containers
+    would share it, and each init would take the other's services for its own.
+    """
+    mounts = {}
+    with open("/proc/self/mountinfo", encoding="ascii") as f:
+        for line in f:
+            place, _, what = line.partition(" - ")
+            kind, _, options = what.split(" ", 2)
+            if kind == "cgroup2":
+                mounts[""] = place.split()[4]
+            elif kind == "cgroup" and "name=systemd" in options:
+                mounts["name=systemd"] = place.split()[4]
+    made = []
+    with open("/proc/self/cgroup", encoding="ascii") as f:
+        for line in f:
+            _, hierarchy, path = line.rstrip("\n").split(":", 2)
+            if hierarchy in mounts:
+                made.append(os.path.join(mounts[hierarchy], path.lstrip("/"), name))
+                os.makedirs(made[-1], exist_ok=True)
+    return made
+
+
 def package(name):
     """The one .deb of this name that `make deb` built."""
     found = glob.glob(os.path.join(PACKAGES, f"{name}_*.deb"))
@@ -60,7 +85,9 @@ class Container:
         lower = [os.path.join(GUEST, "root"), *below]
         mount("overlay", self.path("root"), "lowerdir=" + ":".join(reversed(lower)),
               "upperdir=" + self.path("upper"), "workdir=" + self.path("work"))
+        self.machine = "lb-" + os.path.basename(self.dir).replace("_", "-")[-8:].strip("-")
         self.nspawn = self.init = None
+        self.cgroups = []
         self.boot_s = None
 
     def path(self, *parts):
@@ -72,23 +99,32 @@ class Container:
 
     # --- up and down --------------------------------------------------------------------------------
 
+    def _prepare(self):
+        """In the child, before nspawn. SIGTERM, because a nspawn that is killed leaves its init behind."""
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        for cgroup in self.cgroups:
+            with open(os.path.join(cgroup, "cgroup.procs"), "w", encoding="ascii") as f:
+                f.write("0")
+
     def boot(self):
         began = time.monotonic()
+        self.cgroups = own_cgroups(self.machine)
         with open(self.path("console.log"), "ab") as log:
             self.nspawn = subprocess.Popen(
-                ["systemd-nspawn", "-q", "-b", "-D", self.path("root"), "--private-network", "--register=no",
-                 "--keep-unit", "--console=pipe"], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
+                ["systemd-nspawn", "-q", "-b", "-D", self.path("root"), "-M", self.machine, "--private-network",
+                 "--register=no", "--keep-unit", "--console=pipe"], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                preexec_fn=self._prepare)
         self.init = wait_for("nspawn starts an init", self._child)
-        wait_for("the container is up", lambda: self.run("systemctl", "is-system-running").out.strip()
-                 in ("running", "degraded"))
+        wait_for("the container is up", lambda: self._child() and self.run("systemctl", "is-system-running").out.strip()
+                 in ("running", "degraded"), 60)
         self.boot_s = time.monotonic() - began
         return self
 
     def _child(self):
         if self.nspawn.poll() is not None:
             with open(self.path("console.log"), encoding="utf-8", errors="replace") as log:
-                raise Failure("systemd-nspawn ended: " + log.read()[-2000:])
+                raise Failure("systemd-nspawn ended (too many containers for fs.inotify.max_user_instances?): "
+                              + log.read()[-2000:])
         with open(f"/proc/{self.nspawn.pid}/task/{self.nspawn.pid}/children", encoding="ascii") as f:
             children = f.read().split()
         for child in children:  # nspawn's own helpers come and go before it
@@ -107,16 +143,30 @@ class Container:
             try:
                 self.nspawn.wait(20)
             except subprocess.TimeoutExpired:
-                self.nspawn.kill()
-                self.nspawn.wait()
+                os.kill(self.init, signal.SIGKILL)
+                self.nspawn.wait(20)
+            self.init = None
 
     def close(self):
         if self.nspawn and self.nspawn.poll() is None:
-            self.nspawn.kill()  # its init ends with it
-            self.nspawn.wait()
+            init = self.init or self._child()
+            if init:
+                os.kill(init, signal.SIGKILL)  # and with it all of the container, nspawn at last
+            else:
+                self.nspawn.terminate()
+            self.nspawn.wait(20)
         subprocess.run(["umount", "--lazy", self.path("root")], check=False)
         subprocess.run(["umount", "--lazy", self.dir], check=False)
         shutil.rmtree(self.dir, ignore_errors=True)
+        for cgroup in self.cgroups:
+            for folder, _, _ in os.walk(cgroup, topdown=False):
+                try:
+                    os.rmdir(folder)
+                except OSError:  # a last process is on its way out
+                    pass
+        for left in glob.glob(f"/run/systemd/nspawn/*/{self.machine}"):  # of one that was killed
+            subprocess.run(["umount", "--lazy", left], check=False, capture_output=True)
+            subprocess.run(["rmdir", left], check=False, capture_output=True)
 
     def __enter__(self):
         return self

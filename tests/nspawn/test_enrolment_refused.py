@@ -117,7 +117,7 @@ def test_accepted_everything_has_its_owner_and_mode(box, asked):
         f"{ETC}/broker-ca.pem": "644 root:root",
         STATE: "700 lockbridge:lockbridge",
         f"{STATE}/enrolment": "600 lockbridge:lockbridge",
-        f"{STATE}/gateway.pem": "644 lockbridge:lockbridge",
+        f"{STATE}/gateway.pem": "600 lockbridge:lockbridge",
     }
     assert "as gw-17 (p5, c0, k30, u'gw-17')" in box.read("/var/log/mosquitto/mosquitto.log")
 
