@@ -203,7 +203,8 @@ static void stale_table_and_silent_scanner(void **state)
 	assert_false(exists(w->bus, LOCK, DEVICE));
 	assert_true(flag(w->bus, CENTRAL, ADAPTER, "Discovering"));
 	tell(w, "scan-silent hci0 off");
-	pass(w, 300, NULL, 0);
+	for (int i = 0; i < 200 && !exists(w->bus, LOCK, DEVICE); i++)
+		pass(w, 50, NULL, 0);
 	assert_true(exists(w->bus, LOCK, DEVICE));
 	assert_string_equal(call(w->bus, LOCK, DEVICE, "Connect", NULL, NULL), "ok");
 	wait_flag(w, LOCK, DEVICE, "ServicesResolved", true);
