@@ -26,7 +26,8 @@ static void closep(int *fd)
 		close(*fd);
 }
 
-int trouble(struct trouble *trouble, const char *code, const char *next, const char *format, ...)
+void trouble_say(struct trouble *trouble, const char *code, const char *next, const char *format,
+		 ...)
 {
 	va_list args;
 
@@ -35,7 +36,6 @@ int trouble(struct trouble *trouble, const char *code, const char *next, const c
 	va_start(args, format);
 	vsnprintf(trouble->what, sizeof(trouble->what), format, args);
 	va_end(args);
-	return -EINVAL;
 }
 
 const char *box_time(uint64_t seconds, char ret[static BOX_TIME_CAP])
@@ -133,14 +133,14 @@ static int cannot_open_key(const struct box *box, int error, struct trouble *t)
 	if (error == ENOENT)
 		return -ENOENT;
 	if (error == EACCES || error == EPERM)
-		trouble(t, "not-root", "run it as root: sudo lockbridgectl ...",
-			"%s can only be read by root", box->key);
+		trouble_say(t, "not-root", "run it as root: sudo lockbridgectl ...",
+			    "%s can only be read by root", box->key);
 	else if (error == ELOOP)
-		trouble(t, "key-damaged", "put the file itself there, with mode 0600",
-			"%s is a symbolic link", box->key);
+		trouble_say(t, "key-damaged", "put the file itself there, with mode 0600",
+			    "%s is a symbolic link", box->key);
 	else
-		trouble(t, "key-damaged", "look after the disk", "cannot read %s: %s", box->key,
-			strerror(error));
+		trouble_say(t, "key-damaged", "look after the disk", "cannot read %s: %s", box->key,
+			    strerror(error));
 	return -EINVAL;
 }
 

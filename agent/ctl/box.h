@@ -4,6 +4,7 @@
  * The files of an enrolled box, and what can be wrong with them: for enrolment before it writes, for
  * diagnose afterwards.
  */
+#include <errno.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -26,9 +27,9 @@ struct trouble {
 	char what[900];
 	char next[500];
 };
-/* -EINVAL, always. */
-int trouble(struct trouble *trouble, const char *code, const char *next, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
+void trouble_say(struct trouble *trouble, const char *code, const char *next, const char *format,
+		 ...) __attribute__((format(printf, 4, 5)));
+#define trouble(...) (trouble_say(__VA_ARGS__), -EINVAL)
 
 struct box {
 	const char *etc, *state; /* folders; borrowed */

@@ -23,7 +23,8 @@ static void not_enrolled(const struct box *box, struct trouble *t)
 {
 	bool key = access(box->key, F_OK) == 0;
 
-	trouble(t, "not-enrolled",
+	trouble_say(
+		t, "not-enrolled",
 		key ? "if the request has not been taken to the city's desk yet: lockbridgectl "
 		      "request GATEWAY prints it again; then lockbridgectl enrol with the file "
 		      "that the desk makes for it"
@@ -45,12 +46,12 @@ static void absence(const struct ctl *ctl, const struct box *box, struct trouble
 	}
 	service_look(ctl, &service);
 	service_explain(&service, cause, next);
-	trouble(t, "agent-absent", next, "%s", cause);
+	trouble_say(t, "agent-absent", next, "%s", cause);
 }
 
 void ctl_explain_absence(const struct ctl *ctl)
 {
-	struct trouble t;
+	struct trouble t = {0};
 	struct box box;
 	bool known = files_are_known(ctl) && box_init(&box, NULL, NULL, &t) == 0;
 
@@ -93,7 +94,7 @@ static int diagnose(const struct ctl *ctl, const struct box *box)
 {
 	json_t *problems = json_array();
 	struct ctl_fetched fetched;
-	struct trouble t;
+	struct trouble t = {0};
 	int status;
 
 	if (box && files_enrolled(box))
@@ -141,7 +142,7 @@ int ctl_diagnose(struct ctl *ctl, int argc, char **argv)
 		{NULL, 0, NULL, 0},
 	};
 	const char *etc = NULL, *state = NULL;
-	struct trouble t;
+	struct trouble t = {0};
 	struct box box;
 	int option, r = -1;
 

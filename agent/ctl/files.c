@@ -52,7 +52,7 @@ static void check_root(const struct config *config, json_t *problems)
 	static const char next[] = "get the city's root key from the desk anew, and put it there";
 	cleanup(freep) char *pem = NULL;
 	char kid[KID_CAP];
-	struct trouble t;
+	struct trouble t = {0};
 	size_t len;
 
 	if (read_one(config->root_key_file, X509_PEM_MAX, "root-missing", next, &pem, &len,
@@ -62,18 +62,15 @@ static void check_root(const struct config *config, json_t *problems)
 		found(problems, &t);
 }
 
-static void check_ca(const char *path, uint64_t now, json_t *problems)
+static void judge_ca(const char *path, struct span pem, uint64_t now, json_t *problems)
 {
 	static const char next[] = "enrol again with --replace, by a new file from the desk";
-	cleanup(freep) char *pem = NULL, *all = NULL;
-	char detail[400], end[BOX_TIME_CAP];
+	char detail[400], end[BOX_TIME_CAP], *all = NULL;
 	struct x509_facts facts;
-	size_t len;
+	int r = x509_certificates_copy(pem, &all);
 
-	if (!*path || read_one(path, CONFIG_TEXT_MAX, "ca-missing", next, &pem, &len, problems))
-		return;
-	if (x509_certificates_copy(span_of(pem, len), &all) < 0 ||
-	    x509_certificate_read(span_of(pem, len), &facts) < 0) {
+	free(all);
+	if (r < 0 || x509_certificate_read(pem, &facts) < 0) {
 		snprintf(detail, sizeof(detail), "%s is no list of certificates in PEM", path);
 		files_add(problems, "ca-damaged", "", detail, next);
 	} else if (now >= facts.not_after) {
@@ -81,6 +78,16 @@ static void check_ca(const char *path, uint64_t now, json_t *problems)
 			 box_time(facts.not_after, end));
 		files_add(problems, "ca-expired", "", detail, next);
 	}
+}
+
+static void check_ca(const char *path, uint64_t now, json_t *problems)
+{
+	static const char next[] = "enrol again with --replace, by a new file from the desk";
+	cleanup(freep) char *pem = NULL;
+	size_t len;
+
+	if (read_one(path, CONFIG_TEXT_MAX, "ca-missing", next, &pem, &len, problems) == 0)
+		judge_ca(path, span_of(pem, len), now, problems);
 }
 
 /* key: read already, or NULL. */
@@ -91,7 +98,7 @@ static void check_certificate(const struct config *config, const struct config_b
 	cleanup(freep) char *pem = NULL;
 	struct box_claim claim = {.gateway = config->gateway, .now = now};
 	struct x509_facts facts;
-	struct trouble t;
+	struct trouble t = {0};
 	size_t len;
 
 	if (read_one(broker->certificate, X509_PEM_MAX, "certificate-missing", next, &pem, &len,
@@ -107,7 +114,7 @@ static char *check_key(const struct box *box, const struct config_broker *broker
 {
 	struct box named = *box;
 	char detail[600], *key = NULL;
-	struct trouble t;
+	struct trouble t = {0};
 	int r = 0;
 
 	if (broker->key[0] == '/')
@@ -143,7 +150,8 @@ static void check_brokers(const struct box *box, const struct config *config, ui
 
 		if (i > 0 && same_files(broker, &config->brokers[i - 1]))
 			continue;
-		check_ca(broker->ca, now, problems);
+		if (*broker->ca)
+			check_ca(broker->ca, now, problems);
 		if (!*broker->certificate)
 			continue;
 		key = check_key(box, broker, problems);

@@ -109,8 +109,8 @@ static int check_file(const struct plan_order *order, struct plan *plan, struct 
 		r = check_key(plan, &key, t);
 	if (r == 0)
 		r = check_clock(plan, order->now, t);
-	if (r < 0)
-		return r;
+	if (r < 0 || !key)
+		return -EINVAL;
 	claim.key = span_str(key);
 	claim.certificate = span_str(plan->file.certificate);
 	r = box_certificate(&claim, &plan->certificate, t);

@@ -47,7 +47,7 @@ static int make_key(const struct box *box, char **ret, struct trouble *t)
 	/* as it is on disk, whoever wrote it */
 	r = box_read_key(box, ret, t);
 	if (r == -ENOENT)
-		trouble(t, "key-missing", "do it again", "%s is gone again", box->key);
+		trouble_say(t, "key-missing", "do it again", "%s is gone again", box->key);
 	return r;
 }
 
