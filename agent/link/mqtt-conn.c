@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -26,6 +27,8 @@
 #define TICK_USEC	   1000000u
 #define TICK_ACCURACY_USEC 250000u
 #define HANGUPS_MAX	   32
+#define RECEIVE_BUFFER	   (64 * 1024)
+#define TLS_MARGIN	   (64u * 1024) /* records, and what OpenSSL reads ahead */
 
 enum state {
 	DIALING, /* the thread has the handle */
@@ -52,6 +55,7 @@ struct conn {
 	const char *reason;
 	uint64_t bytes_in, bytes_out;
 	uint64_t began;
+	uint64_t packet_max, read_mark; /* bytes; taken from the socket before this packet */
 	bool reached;
 };
 
@@ -125,6 +129,38 @@ static int on_kick(sd_event_source *source, void *user)
 	return 0;
 }
 
+static bool taken(const struct conn *c, uint64_t *ret)
+{
+	struct tcp_info info = {0};
+	socklen_t len = sizeof(info);
+	int fd, waiting = 0;
+
+	if (!c->io)
+		return false;
+	fd = sd_event_source_get_io_fd(c->io);
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
+	    ioctl(fd, FIONREAD, &waiting) < 0)
+		return false;
+	*ret = info.tcpi_bytes_received - (uint64_t)waiting;
+	return true;
+}
+
+/* The library allocates whatever length a packet's header declares, and knows no limit: a broker that does
+ * not keep to ours is left before what it sends has filled the memory. */
+static void bound_packet(struct conn *c)
+{
+	uint64_t now;
+
+	if (c->error || c->gone || !taken(c, &now))
+		return;
+	if (dial_heard(c->dial)) {
+		c->read_mark = now;
+	} else if (now > c->read_mark + c->packet_max) {
+		c->error = MOSQ_ERR_OVERSIZE_PACKET;
+		c->reason = "the broker sends more than this box told it to";
+	}
+}
+
 static int on_io(sd_event_source *source, int fd, uint32_t revents, void *user)
 {
 	struct conn *c = user;
@@ -134,6 +170,7 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *user)
 		c->error = MOSQ_ERR_CONN_LOST;
 	if (!c->error && (revents & (EPOLLIN | EPOLLHUP | EPOLLERR)))
 		c->error = mosquitto_loop_read(handle(c), 1);
+	bound_packet(c);
 	if (!c->error && !c->gone && (revents & EPOLLOUT)) {
 		c->error = mosquitto_loop_write(handle(c), 1);
 		c->blocked = !c->error && mosquitto_want_write(handle(c));
@@ -252,10 +289,13 @@ static void on_message(struct mosquitto *mosq, void *object, const struct mosqui
 
 static int watch(struct conn *c)
 {
+	/* Small, so that the library, which reads as long as there is something, comes to an end. */
+	const int window = RECEIVE_BUFFER;
 	int copy = fcntl(mosquitto_socket(handle(c)), F_DUPFD_CLOEXEC, 3);
 	int r;
 
 	fcntl(mosquitto_socket(handle(c)), F_SETFD, FD_CLOEXEC); /* the library does not */
+	setsockopt(mosquitto_socket(handle(c)), SOL_SOCKET, SO_RCVBUF, &window, sizeof(window));
 	if (copy < 0)
 		return -errno;
 	r = sd_event_add_io(c->event, &c->io, copy, EPOLLIN, on_io, c);
@@ -366,6 +406,7 @@ int conn_open(sd_event *event, const struct mqtt_options *options, size_t broker
 	c->event = sd_event_ref(event);
 	c->broker = broker;
 	c->began = boottime();
+	c->packet_max = DIAL_PACKET_MAX(options) + TLS_MARGIN;
 	c->ops = ops;
 	c->user = user;
 	r = dial_new(options, &options->brokers[broker], c, &c->dial);

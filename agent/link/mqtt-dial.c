@@ -23,9 +23,8 @@
 
 #include "link/mqtt-words.h"
 
-#define STACK_SIZE    (512u * 1024)
-#define PACKET_MARGIN (64u * 1024)
-#define PASSWORD_MAX  1024
+#define STACK_SIZE   (512u * 1024)
+#define PASSWORD_MAX 1024
 
 enum { IDLE, RUNNING, DONE, ORPHAN };
 
@@ -43,7 +42,7 @@ struct dial {
 
 	/* Written by the thread until DONE, by the loop after. */
 	int rc;
-	bool reached;
+	bool reached, heard;
 	const char *reason;
 	char complaint[400];
 };
@@ -70,6 +69,8 @@ static void on_log(struct mosquitto *mosq, void *object, int level, const char *
 	struct dial *d = object;
 	size_t used = strlen(d->complaint);
 
+	if (level == MOSQ_LOG_DEBUG && strstr(text, " received "))
+		d->heard = true;
 	if (level == MOSQ_LOG_ERR)
 		snprintf(d->complaint + used, sizeof(d->complaint) - used, "%s\n", text);
 }
@@ -198,7 +199,7 @@ static int set_up_handle(struct dial *d, const struct mqtt_options *o)
 	     /* The library allocates what a header declares. Leave room, so that too large a
 	      * message is reported rather than dropped by the broker in silence. */
 	     mosquitto_property_add_int32(&d->properties, MQTT_PROP_MAXIMUM_PACKET_SIZE,
-					  (uint32_t)(2 * o->max_payload + PACKET_MARGIN));
+					  (uint32_t)DIAL_PACKET_MAX(o));
 	if (!rc && will)
 		rc = mosquitto_will_set_v5(d->mosq, will->topic, (int)will->payload.len,
 					   will->payload.data, will->qos, will->retain, NULL);
@@ -299,6 +300,14 @@ int dial_result(struct dial *d, const char **reason)
 bool dial_reached(const struct dial *d)
 {
 	return d->reached;
+}
+
+bool dial_heard(struct dial *d)
+{
+	bool heard = d->heard;
+
+	d->heard = false;
+	return heard;
 }
 
 struct mosquitto *dial_handle(struct dial *d)

@@ -13,6 +13,10 @@
 struct mosquitto;
 struct dial;
 
+/* Largest packet, in bytes, that the broker is told we take: enough for a message that is too large to be
+ * reported rather than dropped in silence. */
+#define DIAL_PACKET_MAX(options) (2 * (options)->max_payload + 64u * 1024)
+
 /*
  * Callbacks of the library get the struct dial as their object; set them between dial_new() and
  * dial_start(). `user` is for dial_user().
@@ -31,6 +35,9 @@ int dial_result(struct dial *d, const char **reason);
 
 /* Somebody answered there, or our own files stood in the way. Behind dial_result(). */
 bool dial_reached(const struct dial *d);
+
+/* A whole packet came since this was asked last. Not while the thread runs. */
+bool dial_heard(struct dial *d);
 
 /* Not while the thread runs. */
 struct mosquitto *dial_handle(struct dial *d);

@@ -8,6 +8,8 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 
+#include <sys/mman.h>
+
 #include "mqtt-client.h"
 
 /* A listener whose backlog is full: the kernel drops every SYN, connect(2) hangs. */
@@ -250,6 +252,67 @@ static void rubbish_from_a_broker_ends_the_connection(void **state)
 	assert_int_equal(t->a.n_heard, 0);
 }
 
+static uint64_t resident_kb(void)
+{
+	unsigned long total, resident;
+	FILE *f = fopen("/proc/self/statm", "re");
+
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%lu %lu", &total, &resident), 2);
+	fclose(f);
+	return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE) / 1024;
+}
+
+/* One packet of 256 MB, at half a gigabit a second; what went is in *poured. */
+static pid_t pouring_broker(struct test *t, uint16_t *port, uint64_t *poured)
+{
+	static const uint8_t packet[] = {0x20, 3,    0,	   0,	 0, /* CONNACK */
+					 0x30, 0xff, 0xff, 0xff, 0x7f, 0, 1, 'x', 0};
+	static uint8_t body[64 * 1024];
+	uint8_t hello[512];
+	pid_t child;
+	int fd;
+
+	*port = silent_listener(t, 1);
+	child = fork();
+	assert_true(child >= 0);
+	if (child > 0)
+		return child;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	signal(SIGPIPE, SIG_IGN);
+	fd = accept(t->fds[t->n_fds - 1], NULL, NULL);
+	if (fd < 0 || read(fd, hello, sizeof(hello)) <= 0 ||
+	    write(fd, packet, sizeof(packet)) != sizeof(packet))
+		_exit(1);
+	for (ssize_t n = 0; n >= 0 && *poured < (256u << 20); *poured += (uint64_t)n)
+		n = usleep(1000) < 0 ? -1 : write(fd, body, sizeof(body));
+	_exit(0);
+}
+
+static void a_packet_without_end_is_left_before_it_fills_the_memory(void **state)
+{
+	struct test *t = *state;
+	uint64_t before, *poured = mmap(NULL, sizeof(*poured), PROT_READ | PROT_WRITE,
+					MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	uint16_t port;
+	pid_t child;
+
+	assert_true(poured != MAP_FAILED);
+	child = pouring_broker(t, &port, poured);
+	client_init(&t->a, t->event, "a", port);
+	t->a.options.max_payload = 64 * 1024;
+	before = resident_kb();
+	client_start(&t->a);
+	assert_true(fixture_until(t->event, 20000, t->a.offline > 0));
+	print_message("%s: after %llu KiB; resident %+lld KiB\n", t->a.offline_reason,
+		      (unsigned long long)*poured / 1024, (long long)(resident_kb() - before));
+	assert_string_equal(t->a.offline_reason, "the broker sends more than this box told it to");
+	client_free(&t->a);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	assert_true(*poured < 16u << 20);
+	munmap(poured, sizeof(*poured));
+}
+
 static void it_can_be_freed_at_any_moment(void **state)
 {
 	struct test *t = *state;
@@ -278,6 +341,7 @@ int main(int argc, char **argv)
 		TEST(a_less_preferred_broker_serves_until_the_first_is_back),
 		TEST(what_the_broker_says_is_put_into_words),
 		TEST(rubbish_from_a_broker_ends_the_connection),
+		TEST(a_packet_without_end_is_left_before_it_fills_the_memory),
 		TEST(it_can_be_freed_at_any_moment),
 	};
 
