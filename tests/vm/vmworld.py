@@ -12,14 +12,16 @@ What radio-sim's control socket can do and no radio can is not there: see faults
 import ctypes
 import json
 import os
+import shutil
 import signal
+import struct
 import subprocess
 
-POLICY = "/etc/dbus-1/system.d/lockbridge-test.conf"
-POLICY_TEXT = """<busconfig><policy user="root"><allow own_prefix="org.lockbridge"/>
-<allow send_destination="*"/></policy></busconfig>
-"""
-FAST = "backoff_min_ms = 100;\nbackoff_max_ms = 1000;\n"
+SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+# What the package installs, for a daemon that runs from a build.
+BUS_POLICY = ("config/dbus/org.lockbridge.Gateway1.conf", "/etc/dbus-1/system.d/org.lockbridge.Gateway1.conf")
+POLKIT_RULE = ("config/polkit/lockbridge.rules", "/etc/polkit-1/rules.d/60-lockbridge.rules")
+FAST = "backoff_min_ms = 100;\nbackoff_max_ms = 1000;\nhealth_s = 1;\n"
 
 
 def sh(*argv, check=True):
@@ -43,8 +45,32 @@ def clock_is_synchronized():
         raise OSError(ctypes.get_errno(), "adjtimex")
 
 
+def place(source, target):
+    shutil.copyfile(os.path.join(SOURCE, source), target)
+    os.chmod(target, 0o644)
+
+
+def allow_restart():
+    """The agent's user may restart bluetooth.service, and nothing else."""
+    os.makedirs(os.path.dirname(POLKIT_RULE[1]), exist_ok=True)
+    place(*POLKIT_RULE)
+    sh("systemctl", "restart", "polkit.service")
+
+
 def bluetoothd_pid():
     return int(sh("systemctl", "show", "-P", "MainPID", "bluetooth.service"))
+
+
+def rfkill(hci, blocked):
+    """Blocks or unblocks one radio, as a switch on the case does (linux/rfkill.h: struct rfkill_event)."""
+    for name in os.listdir("/sys/class/rfkill"):
+        with open(f"/sys/class/rfkill/{name}/name") as f:
+            if f.read().strip() != hci:
+                continue
+        with open("/dev/rfkill", "wb", buffering=0) as f:
+            f.write(struct.pack("=IBBBB", int(name[6:]), 2, 2, blocked, 0))
+        return
+    raise OSError(f"no rfkill for {hci}")
 
 
 def over_bluetoothd(base, program, wait_for, Process, Control, Failure):
@@ -70,9 +96,9 @@ def over_bluetoothd(base, program, wait_for, Process, Control, Failure):
             raise Failure(f"no adapter for {who}")
 
         def start_bus(self):
-            if not os.path.exists(POLICY):
-                with open(POLICY, "w") as f:
-                    f.write(POLICY_TEXT)
+            if not os.path.exists(BUS_POLICY[1]):
+                sh("systemd-sysusers", os.path.join(SOURCE, "systemd/lockbridge.sysusers"))
+                place(*BUS_POLICY)
                 sh("busctl", "call", "org.freedesktop.DBus", "/org/freedesktop/DBus",
                    "org.freedesktop.DBus", "ReloadConfig")
             clock_is_synchronized()
@@ -115,6 +141,12 @@ def over_bluetoothd(base, program, wait_for, Process, Control, Failure):
         def radio_control(self, line):
             raise Failure(f"{line!r}: the real radio has no such knob; this test is not for the guest")
 
+        def at_door(self, key, authorization, lock, *words):
+            """The phone in the air of this lock's gateway."""
+            return self.phone("open", "--adapter", self.adapter(f"phone of {self.gateway_of(lock)}"), "--key", key,
+                              "--authorization", authorization, "--address", self.addresses[lock],
+                              "--timeout", "20", *words)
+
         # --- the locks --------------------------------------------------------------------------
 
         def start_locks(self):
@@ -149,6 +181,10 @@ def over_bluetoothd(base, program, wait_for, Process, Control, Failure):
             pid = bluetoothd_pid()
             os.kill(pid, sig)
             return pid
+
+        def hci(self, who, state):
+            """"down": as it loses its power, without a word to its peers; "up"."""
+            sh("hciconfig", self.adapter(who), state)
 
         def device(self, lock):
             """The gateway's object of a lock."""
