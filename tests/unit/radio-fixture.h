@@ -234,6 +234,16 @@ static inline bool exists(sd_bus *bus, const char *path, const char *iface)
 		"ok");
 }
 
+/* The object comes, or goes, within ten seconds. */
+static inline bool becomes(struct world *w, const char *path, const char *iface, bool there)
+{
+	uint64_t end = now_ms() + 10000;
+
+	while (now_ms() < end && exists(w->bus, path, iface) != there)
+		pass(w, 20, NULL, 0);
+	return exists(w->bus, path, iface) == there;
+}
+
 static inline void discover(struct world *w, sd_bus *bus)
 {
 	assert_string_equal(call(bus, CENTRAL, ADAPTER, "SetDiscoveryFilter", NULL, "a{sv}", 2,

@@ -37,8 +37,7 @@ static void advert_is_heard_with_its_service_data_and_forgotten(void **state)
 	assert_string_equal(call(w->bus, CENTRAL, ADAPTER, "StopDiscovery", NULL, NULL), "ok");
 	assert_true(sd_bus_get_property_trivial(w->bus, "org.bluez", LOCK, DEVICE, "RSSI", NULL,
 						'n', &rssi) < 0);
-	pass(w, 600, NULL, 0);
-	assert_false(exists(w->bus, LOCK, DEVICE));
+	assert_true(becomes(w, LOCK, DEVICE, false));
 	assert_non_null(strstr(call(w->bus, LOCK, DEVICE, "Connect", NULL, NULL), "UnknownObject"));
 }
 
@@ -51,8 +50,7 @@ static void uuid_filter_ignores_service_data_but_filters_are_merged(void **state
 				 "UUIDs", "as", 1, SERVICE),
 			    "ok");
 	assert_string_equal(call(w->bus, CENTRAL, ADAPTER, "StartDiscovery", NULL, NULL), "ok");
-	pass(w, 300, NULL, 0);
-	assert_true(exists(w->bus, LOCK, DEVICE)); /* an object, but nothing is reported of it */
+	assert_true(becomes(w, LOCK, DEVICE, true)); /* an object, but nothing is reported of it */
 	assert_true(sd_bus_get_property_trivial(w->bus, "org.bluez", LOCK, DEVICE, "RSSI", NULL,
 						'n', &(int16_t){0}) < 0);
 	assert_string_equal(call(other, CENTRAL, ADAPTER, "StartDiscovery", NULL, NULL), "ok");
@@ -80,9 +78,8 @@ static void peripheral_sees_the_central_and_may_disconnect_it(void **state)
 	tell(w, "set temporary 200");
 	assert_string_equal(call(w->bus, LOCK, DEVICE, "Connect", NULL, NULL), "ok");
 	assert_string_equal(call(w->bus, LOCK, DEVICE, "Disconnect", NULL, NULL), "ok");
-	pass(w, 400, NULL, 0);
-	assert_false(exists(w->bus, seen, DEVICE)); /* only met */
-	assert_true(exists(w->bus, LOCK, DEVICE));  /* connected on request: stays */
+	assert_true(becomes(w, seen, DEVICE, false)); /* only met */
+	assert_true(exists(w->bus, LOCK, DEVICE));    /* connected on request: stays */
 }
 
 static void absent_device_is_waited_for(void **state)
@@ -203,9 +200,7 @@ static void stale_table_and_silent_scanner(void **state)
 	assert_false(exists(w->bus, LOCK, DEVICE));
 	assert_true(flag(w->bus, CENTRAL, ADAPTER, "Discovering"));
 	tell(w, "scan-silent hci0 off");
-	for (int i = 0; i < 200 && !exists(w->bus, LOCK, DEVICE); i++)
-		pass(w, 50, NULL, 0);
-	assert_true(exists(w->bus, LOCK, DEVICE));
+	assert_true(becomes(w, LOCK, DEVICE, true));
 	assert_string_equal(call(w->bus, LOCK, DEVICE, "Connect", NULL, NULL), "ok");
 	wait_flag(w, LOCK, DEVICE, "ServicesResolved", true);
 	assert_true(exists(w->bus, LOCK "/service000a", "org.bluez.GattService1"));
@@ -265,11 +260,9 @@ static void foreign_devices_come_in_floods(void **state)
 	tell(w, "flood 40 400");
 	tell(w, "set temporary 500");
 	discover(w, w->bus);
-	pass(w, 300, NULL, 0);
-	assert_true(exists(w->bus, "/org/bluez/hci0/dev_C0_5E_00_00_00_27", DEVICE));
+	assert_true(becomes(w, "/org/bluez/hci0/dev_C0_5E_00_00_00_27", DEVICE, true));
 	tell(w, "flood 0 0");
-	pass(w, 700, NULL, 0);
-	assert_false(exists(w->bus, "/org/bluez/hci0/dev_C0_5E_00_00_00_27", DEVICE));
+	assert_true(becomes(w, "/org/bluez/hci0/dev_C0_5E_00_00_00_27", DEVICE, false));
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
