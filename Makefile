@@ -114,7 +114,7 @@ $(B)/unit/%: $(B)/tests/unit/%.o $(B)/desk.a $(B)/sim.a $(B)/agent.a
 # Tests wait more than they work: four at a time on two cores.
 unit: $(unitbin) $(addprefix $(B)/,$(sims))
 	@printf '%s\n' $(unitbin) | LOCKBRIDGE_BUILD='$(abspath $(B))' ASAN_OPTIONS=allow_user_segv_handler=0 \
-		xargs -P 4 -I{} sh -c '$(LOCKBRIDGE_EMULATOR) {} >{}.log 2>&1 \
+		xargs -P $(if $(LOCKBRIDGE_EMULATOR),1,4) -I{} sh -c '$(LOCKBRIDGE_EMULATOR) {} >{}.log 2>&1 \
 		&& sed -n "s|^.*PASSED *] *\([0-9]* test.*\)|$$(basename {}): \1|p" {}.log \
 		|| { cat {}.log; echo "FAILED: {}"; exit 1; }'
 	@cat $(addsuffix .log,$(unitbin)) | awk '/PASSED/ { n += $$4 } END { print n " passed, 0 failed" }'
