@@ -66,6 +66,15 @@ void signer_from_seed(const uint8_t seed[static SEED_LEN], struct signer *ret)
 	crypto_digest(SPAN(ret->pub), ret->kid);
 }
 
+void signer_generate(struct signer *ret)
+{
+	uint8_t seed[SEED_LEN];
+
+	crypto_random(seed, sizeof(seed));
+	signer_from_seed(seed, ret);
+	crypto_wipe(seed, sizeof(seed));
+}
+
 void signer_wipe(struct signer *signer)
 {
 	sodium_memzero(signer, sizeof(*signer));

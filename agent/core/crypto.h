@@ -30,6 +30,8 @@ bool crypto_verify(const uint8_t pub[static PUBLIC_LEN], struct span message,
 		   const uint8_t signature[static SIGNATURE_LEN]);
 void signer_sign(const struct signer *signer, struct span message,
 		 uint8_t ret[static SIGNATURE_LEN]);
+/* A new key, by chance. */
+void signer_generate(struct signer *ret);
 void signer_from_seed(const uint8_t seed[static SEED_LEN], struct signer *ret);
 void signer_wipe(struct signer *signer);
 void crypto_wipe(void *bytes, size_t len);

@@ -143,7 +143,6 @@ int keyring_renew(const struct desk *desk, enum role role, uint64_t now, struct 
 {
 	cleanup(freep) char *path = key_path(desk->dir, role, ".pem.new");
 	cleanup(signer_wipe) struct signer signer;
-	uint8_t seed[SEED_LEN];
 	char pem[PEM_PRIVATE_CAP];
 	int r;
 
@@ -153,9 +152,7 @@ int keyring_renew(const struct desk *desk, enum role role, uint64_t now, struct 
 	r = keyring_settle(desk, role);
 	if (r < 0 && r != -ENOENT)
 		return r;
-	crypto_random(seed, sizeof(seed));
-	signer_from_seed(seed, &signer);
-	crypto_wipe(seed, sizeof(seed));
+	signer_generate(&signer);
 	r = pem_encode_private(&signer, pem);
 	if (r > 0)
 		r = file_write(path, span_of(pem, (size_t)r), 0600);

@@ -36,15 +36,14 @@ static void send_rubbish(struct firmware *fw, size_t bytes)
 /* A receipt that reads well and is not this lock's, or not about what was asked. */
 static void send_false(struct firmware *fw, struct span document, enum lock_fault fault)
 {
-	uint8_t bytes[TOKEN_SMALL_MAX], seed[SEED_LEN], cti[CTI_LEN];
+	uint8_t bytes[TOKEN_SMALL_MAX], cti[CTI_LEN];
 	struct signer stranger;
 	struct token token;
 	int r;
 
 	if (token_parse(document, &token) != 0)
 		return;
-	crypto_random(seed, sizeof(seed));
-	signer_from_seed(seed, &stranger);
+	signer_generate(&stranger);
 	crypto_random(cti, sizeof(cti));
 	if (fault == LOCK_FAULT_OTHER)
 		token.cti = SPAN(cti);

@@ -129,7 +129,6 @@ static int read_key(const char *dir, struct signer *ret)
 {
 	cleanup(freep) uint8_t *pem = NULL;
 	char text[PEM_PRIVATE_CAP];
-	uint8_t seed[SEED_LEN];
 	size_t len;
 	int r = get_file(dir, "key.pem", 4096, &pem, &len);
 
@@ -137,9 +136,7 @@ static int read_key(const char *dir, struct signer *ret)
 		return pem_parse_private(span_of(pem, len), ret) < 0 ? -EBADMSG : 0;
 	if (r != -ENOENT)
 		return r;
-	crypto_random(seed, sizeof(seed));
-	signer_from_seed(seed, ret);
-	crypto_wipe(seed, sizeof(seed));
+	signer_generate(ret);
 	r = pem_encode_private(ret, text);
 	return put_file(dir, "key.pem", span_of(text, (size_t)r));
 }

@@ -81,12 +81,10 @@ static int read_authorization(struct phone *p, const char *path)
 static int keygen(const char *path)
 {
 	struct signer signer;
-	uint8_t seed[SEED_LEN];
 	char text[PEM_PRIVATE_CAP];
 	int n, fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
-	crypto_random(seed, sizeof(seed));
-	signer_from_seed(seed, &signer);
+	signer_generate(&signer);
 	n = pem_encode_private(&signer, text);
 	if (fd < 0 || write(fd, text, (size_t)n) != n) {
 		perror(path);
@@ -132,8 +130,7 @@ static int await_answer(struct phone *p, struct frame_joiner *joiner, unsigned *
  */
 static int send_presentation(struct phone *p)
 {
-	uint8_t bytes[TOKEN_SMALL_MAX], seed[SEED_LEN], other[CTI_LEN] = {0},
-							stale[CHALLENGE_LEN] = {0};
+	uint8_t bytes[TOKEN_SMALL_MAX], other[CTI_LEN] = {0}, stale[CHALLENGE_LEN] = {0};
 	struct signer signer = p->signer;
 	struct token t = {
 		.kind = TOKEN_PRESENTATION,
@@ -145,8 +142,7 @@ static int send_presentation(struct phone *p)
 	int n;
 
 	if (strcmp(p->fault, "other-key") == 0) {
-		crypto_random(seed, sizeof(seed));
-		signer_from_seed(seed, &signer);
+		signer_generate(&signer);
 	} else if (strcmp(p->fault, "other-cti") == 0) {
 		t.cti = SPAN(other);
 	} else if (strcmp(p->fault, "stale") == 0) {

@@ -73,6 +73,22 @@ static void a_signature_is_the_one_of_rfc_8032(void **state)
 	vectors_free(want);
 }
 
+static void a_generated_key_signs_and_no_two_are_alike(void **state)
+{
+	const struct span message = span_str("open");
+	uint8_t signature[SIGNATURE_LEN], digest[DIGEST_LEN];
+	struct signer one, other;
+
+	signer_generate(&one);
+	signer_generate(&other);
+	assert_memory_not_equal(one.pub, other.pub, PUBLIC_LEN);
+	signer_sign(&one, message, signature);
+	assert_true(crypto_verify(one.pub, message, signature));
+	assert_false(crypto_verify(other.pub, message, signature));
+	crypto_digest(SPAN(one.pub), digest);
+	assert_memory_equal(one.kid, digest, DIGEST_LEN);
+}
+
 static void sha256_is_that_of_fips_180(void **state)
 {
 	uint8_t hash[SHA256_LEN], again[SHA256_LEN];
@@ -204,6 +220,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_wycheproof_signature_is_judged_as_published),
 		cmocka_unit_test(a_signature_is_the_one_of_rfc_8032),
+		cmocka_unit_test(a_generated_key_signs_and_no_two_are_alike),
 		cmocka_unit_test(sha256_is_that_of_fips_180),
 		cmocka_unit_test(hex_is_strict_and_bounded),
 		cmocka_unit_test(base64_is_that_of_rfc_4648),
