@@ -212,7 +212,7 @@ int store_forget(struct store *s, uint64_t before)
 {
 	cleanup(db_rollbackp) struct db *tx = NULL;
 	cleanup(db_end) struct db_query q =
-		db_query(s->db, "DELETE FROM authorization WHERE exp < ? AND phase NOT IN (?, ?)");
+		db_query(s->db, "DELETE FROM authorization WHERE exp < ? AND phase <> ?");
 	struct store_head head = s->head;
 	int64_t n;
 	int r = db_begin(s->db, &tx);
@@ -221,7 +221,6 @@ int store_forget(struct store *s, uint64_t before)
 		return r;
 	db_bind_uint(&q, before);
 	db_bind_int(&q, STORE_ACCEPTED);
-	db_bind_int(&q, STORE_SENT);
 	r = db_run(&q);
 	n = db_changes(s->db);
 	if (r < 0 || n == 0)

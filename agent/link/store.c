@@ -81,11 +81,12 @@ const char *store_stream(const struct store *store)
 
 /* --- values --- */
 
-static void value_sum(const char *key, struct span value, uint8_t ret[static ROW_SUM_LEN])
+static void pair_sum(enum row_kind kind, const char *key, struct span content,
+		     uint8_t ret[static ROW_SUM_LEN])
 {
-	const struct span fields[] = {span_str(key), value};
+	const struct span fields[] = {span_str(key), content};
 
-	row_sum(ROW_VALUE, fields, ARRAY_SIZE(fields), ret);
+	row_sum(kind, fields, ARRAY_SIZE(fields), ret);
 }
 
 static int put_value(struct db *db, const char *key, struct span value)
@@ -94,7 +95,7 @@ static int put_value(struct db *db, const char *key, struct span value)
 		db_query(db, "INSERT OR REPLACE INTO value(key, content, sum) VALUES(?, ?, ?)");
 	uint8_t sum[ROW_SUM_LEN];
 
-	value_sum(key, value, sum);
+	pair_sum(ROW_VALUE, key, value, sum);
 	db_bind_text(&q, key);
 	db_bind_blob(&q, value.len ? value : span_of("", 0));
 	db_bind_blob(&q, SPAN(sum));
@@ -114,7 +115,7 @@ static int get_value(struct db *db, const char *key, void *ret, size_t cap, size
 	if (r <= 0)
 		return r < 0 ? r : -ENOENT;
 	value = db_blob(&q, 0);
-	value_sum(key, value, sum);
+	pair_sum(ROW_VALUE, key, value, sum);
 	if (!span_equal(db_blob(&q, 1), SPAN(sum)))
 		return db_damaged(db, "the value \"%s\"", key);
 	if (value.len > cap)
@@ -336,21 +337,6 @@ int store_each_document(struct store *s, store_document_fn fn, void *user)
 	return check_manifest(s->db);
 }
 
-static int check_values(struct db *db)
-{
-	cleanup(db_end) struct db_query q = db_query(db, "SELECT key, content, sum FROM value");
-	int r;
-
-	while ((r = db_step(&q)) > 0) {
-		uint8_t sum[ROW_SUM_LEN];
-
-		value_sum(db_text(&q, 0), db_blob(&q, 1), sum);
-		if (!span_equal(db_blob(&q, 2), SPAN(sum)))
-			return db_damaged(db, "the value \"%s\"", db_text(&q, 0));
-	}
-	return r;
-}
-
 static int check_documents(struct db *db)
 {
 	cleanup(db_end) struct db_query q =
@@ -373,13 +359,6 @@ static int check_documents(struct db *db)
 /* The state as bytes: fixed places, then the applied map. */
 #define LOCK_FIXED (8 + 1 + CHALLENGE_LEN + 1 + 1 + 1 + 8)
 
-static void lock_sum(const char *lock, struct span state, uint8_t ret[static ROW_SUM_LEN])
-{
-	const struct span fields[] = {span_str(lock), state};
-
-	row_sum(ROW_LOCK, fields, ARRAY_SIZE(fields), ret);
-}
-
 int store_put_lock(struct store *s, const char *lock, const struct store_lock *state)
 {
 	cleanup(db_end) struct db_query q =
@@ -400,7 +379,7 @@ int store_put_lock(struct store *s, const char *lock, const struct store_lock *s
 	p += 8;
 	memcpy(p, state->applied, state->applied_len);
 	p += state->applied_len;
-	lock_sum(lock, span_of(bytes, (size_t)(p - bytes)), sum);
+	pair_sum(ROW_LOCK, lock, span_of(bytes, (size_t)(p - bytes)), sum);
 	db_bind_text(&q, lock);
 	db_bind_blob(&q, span_of(bytes, (size_t)(p - bytes)));
 	db_bind_blob(&q, SPAN(sum));
@@ -421,7 +400,7 @@ int store_get_lock(struct store *s, const char *lock, struct store_lock *ret)
 	if (r <= 0)
 		return r < 0 ? r : -ENOENT;
 	state = db_blob(&q, 0);
-	lock_sum(lock, state, sum);
+	pair_sum(ROW_LOCK, lock, state, sum);
 	if (!span_equal(db_blob(&q, 1), SPAN(sum)) || state.len < LOCK_FIXED ||
 	    state.len > LOCK_FIXED + sizeof(ret->applied))
 		return db_damaged(s->db, "the state of the lock \"%s\"", lock);
@@ -450,21 +429,6 @@ int store_delete_lock(struct store *s, const char *lock)
 	return r == 0 && db_changes(s->db) == 0 ? -ENOENT : r;
 }
 
-static int check_locks(struct db *db)
-{
-	cleanup(db_end) struct db_query q = db_query(db, "SELECT id, state, sum FROM lock");
-	int r;
-
-	while ((r = db_step(&q)) > 0) {
-		uint8_t sum[ROW_SUM_LEN];
-
-		lock_sum(db_text(&q, 0), db_blob(&q, 1), sum);
-		if (!span_equal(db_blob(&q, 2), SPAN(sum)))
-			return db_damaged(db, "the state of the lock \"%s\"", db_text(&q, 0));
-	}
-	return r;
-}
-
 /* --- opening --- */
 
 static int init(struct db *db, void *user)
@@ -480,17 +444,42 @@ static int init(struct db *db, void *user)
 	return r == 0 ? put_manifest(db) : r;
 }
 
+/* Tables of a key and its content. */
+static int check_pairs(struct db *db)
+{
+	static const struct {
+		enum row_kind kind;
+		const char *sql, *what;
+	} tables[] = {
+		{ROW_VALUE, "SELECT key, content, sum FROM value", "value"},
+		{ROW_LOCK, "SELECT id, state, sum FROM lock", "state of the lock"},
+	};
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(tables); i++) {
+		cleanup(db_end) struct db_query q = db_query(db, tables[i].sql);
+
+		while ((r = db_step(&q)) > 0) {
+			uint8_t sum[ROW_SUM_LEN];
+
+			pair_sum(tables[i].kind, db_text(&q, 0), db_blob(&q, 1), sum);
+			if (!span_equal(db_blob(&q, 2), SPAN(sum)))
+				return db_damaged(db, "the %s \"%s\"", tables[i].what,
+						  db_text(&q, 0));
+		}
+	}
+	return r;
+}
+
 static int check(struct store *s)
 {
 	uint8_t stream[16];
-	int r = check_values(s->db);
+	int r = check_pairs(s->db);
 
 	if (r == 0)
 		r = check_documents(s->db);
 	if (r == 0)
 		r = check_manifest(s->db);
-	if (r == 0)
-		r = check_locks(s->db);
 	if (r == 0)
 		r = get_own_value(s->db, "stream", stream, sizeof(stream));
 	if (r == 0)

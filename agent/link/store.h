@@ -60,9 +60,8 @@ int store_each_document(struct store *store, store_document_fn fn, void *user);
 
 enum store_phase {
 	STORE_ACCEPTED = 1, /* on disk before the first byte; moves at most once */
-	STORE_SENT = 2, /* the last frame may have left: never "failed" by ourselves from here on */
-	STORE_UNKNOWN = 3, /* reported as unknown, a receipt may still resolve it */
-	STORE_DONE = 4,	   /* outcome known and reported, or refused */
+	STORE_UNKNOWN = 3,  /* reported as unknown, a receipt may still resolve it */
+	STORE_DONE = 4,	    /* outcome known and reported, or refused */
 };
 
 struct store_authorization {
@@ -95,7 +94,7 @@ int store_find(struct store *store, const uint8_t cti[static CTI_LEN],
 typedef int (*store_authorization_fn)(const struct store_authorization *auth, void *user);
 int store_each_open(struct store *store, store_authorization_fn fn, void *user);
 /* Forgets ctis whose exp is older than before (after the longest lifetime and the clock's doubts),
- * but none accepted or sent whose outcome is open. The number forgotten. */
+ * but none accepted whose outcome is open. The number forgotten. */
 int store_forget(struct store *store, uint64_t before);
 
 /* --- events: numbered, chained, kept --- */
