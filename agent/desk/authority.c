@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "desk/file.h"
 #include "desk/keyring.h"
 #include "desk/registry.h"
+#include "link/file.h"
 
 #define SETTING	   "authority" /* fingerprint of its key: whose files these must be */
 #define LIFETIME_S (3653ULL * 86400)

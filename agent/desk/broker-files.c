@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "desk/broker-identity.h"
-#include "desk/file.h"
 #include "desk/registry.h"
+#include "link/file.h"
 #include "message.h"
 
 #define FOLDER	   "broker-files" /* settings */

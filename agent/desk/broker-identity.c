@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "desk/file.h"
+#include "link/file.h"
 
 #define LIFETIME_S (3653ULL * 86400)
 #define RENEW_S	   (90ULL * 86400)

@@ -9,10 +9,10 @@
 #include "core/result.h"
 #include "core/revocation.h"
 #include "desk/command.h"
-#include "desk/file.h"
 #include "desk/keyring.h"
 #include "desk/registry.h"
 #include "desk/show.h"
+#include "link/file.h"
 
 #define INPUT_MAX (TOKEN_DOCUMENT_MAX / 2 * 4 + 64) /* in hex */
 

@@ -8,11 +8,11 @@
 #include "desk/command.h"
 #include "desk/confirm.h"
 #include "desk/current.h"
-#include "desk/file.h"
 #include "desk/fleet.h"
 #include "desk/issued.h"
 #include "desk/registry.h"
 #include "desk/show.h"
+#include "link/file.h"
 
 static const struct option options[] = {
 	{"key", required_argument, NULL, 'k'},

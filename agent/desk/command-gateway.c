@@ -10,11 +10,11 @@
 #include "desk/command.h"
 #include "desk/current.h"
 #include "desk/enrol.h"
-#include "desk/file.h"
 #include "desk/fleet.h"
 #include "desk/keyring.h"
 #include "desk/registry.h"
 #include "desk/show.h"
+#include "link/file.h"
 
 static const struct option options[] = {
 	{"request", required_argument, NULL, 'q'},

@@ -6,11 +6,11 @@
 
 #include "core/pem.h"
 #include "desk/command.h"
-#include "desk/file.h"
 #include "desk/registry.h"
 #include "desk/show.h"
 #include "desk/sign.h"
 #include "desk/spread.h"
+#include "link/file.h"
 
 struct staff_args {
 	const char *person, *phone, *key;

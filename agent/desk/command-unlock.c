@@ -7,12 +7,12 @@
 #include <sys/stat.h>
 
 #include "desk/command.h"
-#include "desk/file.h"
 #include "desk/issued.h"
 #include "desk/registry.h"
 #include "desk/show.h"
 #include "desk/unlock.h"
 #include "desk/words.h"
+#include "link/file.h"
 
 struct act_args {
 	const char *person, *phone, *lock, *locks, *out;

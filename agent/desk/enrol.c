@@ -10,11 +10,11 @@
 #include "core/pem.h"
 #include "desk/broker-files.h"
 #include "desk/brokers.h"
-#include "desk/file.h"
 #include "desk/fleet.h"
 #include "desk/keyring.h"
 #include "desk/receipts.h"
 #include "desk/registry.h"
+#include "link/file.h"
 #include "message-enrolment.h"
 
 #define NEW_KEY "move /etc/lockbridge/gateway.key away, then lockbridgectl request %s"

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "core/pem.h"
-#include "desk/file.h"
+#include "link/file.h"
 
 const enum role keyring_roles[4] = {ROLE_ROOT, ROLE_POLICY, ROLE_REVOKE, ROLE_AUTHORIZE};
 
