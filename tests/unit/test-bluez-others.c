@@ -179,8 +179,8 @@ static void command_goes_without_a_channel_too(void **state)
 	until(w->event, w->a.ready);
 	assert_int_equal(bluez_write(w->a.link, INBOX, span_str("command"), false), 0);
 	assert_int_equal(bluez_write(w->a.link, INBOX, span_str("request"), true), 0);
-	until(w->event, w->a.notes == 2);
-	assert_int_equal(w->a.sent[BLUEZ_SENT], 2);
+	/* the notification may overtake the answer to the write */
+	until(w->event, w->a.notes == 2 && w->a.sent[BLUEZ_SENT] == 2);
 	assert_memory_equal(w->a.note, "request", 7);
 }
 
