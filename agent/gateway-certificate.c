@@ -38,7 +38,10 @@ void gateway_certificate_fill(struct gateway *gw, uint64_t now, struct message_c
 {
 	const struct x509_facts *used = &gw->certificate.used;
 
-	*ret = (struct message_certificate){.not_after = used->not_after};
+	*ret = (struct message_certificate){0};
+	if (!gw->certificate.configured)
+		return;
+	ret->not_after = used->not_after;
 	snprintf(ret->serial, sizeof(ret->serial), "%s", used->serial);
 	ret->days = certificate_days(used->not_after, now);
 }
