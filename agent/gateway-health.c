@@ -58,6 +58,7 @@ static void count_locks(struct gateway *gw, struct message_health *ret)
 		sum.connects += c->connects;
 		sum.visits += c->visits;
 		sum.rubbish += c->rubbish;
+		sum.gaps += c->gaps;
 		sum.pushes += c->pushes;
 		sum.bytes_out += c->bytes_out;
 	}
@@ -65,6 +66,7 @@ static void count_locks(struct gateway *gw, struct message_health *ret)
 	count(ret, "lock-visits", sum.visits);
 	count(ret, "lock-documents", sum.pushes);
 	count(ret, "lock-rubbish", sum.rubbish);
+	count(ret, "lock-frame-gaps", sum.gaps);
 	count(ret, "lock-bytes-out", sum.bytes_out);
 }
 

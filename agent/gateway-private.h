@@ -50,6 +50,7 @@ struct gateway_lock {
 	char address[BLUEZ_ADDRESS_SIZE]; /* "": not found yet */
 	struct bluez_link *link;
 	bool ready, announced, dirty;
+	bool confirmed; /* writes with response: see lock_radio.confirm */
 	sd_event_source *alarm;
 	uint64_t reader_iat, reader_exp; /* exp 0: no read authorization */
 	struct control_task *test;

@@ -20,6 +20,18 @@ static const struct bluez_profile profile = {
 		},
 };
 
+/* Without a channel for commands: requests, one after another. */
+static const struct bluez_profile confirmed = {
+	.service = OPEN_SERVICE,
+	.chrs =
+		{
+			[LOCK_INFO] = {OPEN_INFO, 0},
+			[LOCK_INBOX] = {OPEN_INBOX, 0},
+			[LOCK_OUTBOX] = {OPEN_OUTBOX, BLUEZ_SUBSCRIBE},
+			[LOCK_STATE] = {OPEN_STATE, BLUEZ_OPTIONAL},
+		},
+};
+
 /* --- links of sessions -------------------------------------------------------------------------- */
 
 static void on_ready(struct bluez_link *link, unsigned frame, void *user)
@@ -188,7 +200,8 @@ static int radio_connect(bool urgent, void *user)
 		make_room(gl);
 	else if (lock_hurries(gl->lock))
 		go_before_others(gl);
-	r = bluez_connect(gl->gw->bluez, gl->address, &profile, urgent, &link_ops, gl, &gl->link);
+	r = bluez_connect(gl->gw->bluez, gl->address, gl->confirmed ? &confirmed : &profile, urgent,
+			  &link_ops, gl, &gl->link);
 	if (r < 0 && r != -ENETDOWN && r != -EEXIST)
 		log_fact(LOG_WARNING, "cannot connect", "LOCK", gl->config.id, "DETAIL",
 			 strerror(-r), NULL);
@@ -206,7 +219,16 @@ static int radio_write(struct span frame, void *user)
 {
 	struct gateway_lock *gl = user;
 
-	return gl->link ? bluez_write(gl->link, LOCK_INBOX, frame, false) : -ENOTCONN;
+	return gl->link ? bluez_write(gl->link, LOCK_INBOX, frame, gl->confirmed) : -ENOTCONN;
+}
+
+static void radio_confirm(void *user)
+{
+	struct gateway_lock *gl = user;
+
+	gl->confirmed = true;
+	log_fact(LOG_NOTICE, "frames overtook one another, each is confirmed from now on", "LOCK",
+		 gl->config.id, NULL);
 }
 
 static void radio_drop(void *user)
@@ -236,6 +258,7 @@ const struct lock_radio gateway_lock_radio = {
 	.connect = radio_connect,
 	.read = radio_read,
 	.write = radio_write,
+	.confirm = radio_confirm,
 	.drop_writes = radio_drop,
 	.subscribe = radio_subscribe,
 	.disconnect = radio_disconnect,

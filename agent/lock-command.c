@@ -166,6 +166,8 @@ void lock_command_answer(struct lock *l, enum open_said said, const struct open_
 			lock_command_finish(l, OUTCOME_UNKNOWN, open_short_reason(answer->code),
 					    NULL);
 		}
+		if (answer->code == FRAME_GAP)
+			lock_gap(l);
 		return;
 	case OPEN_RUBBISH:
 		lock_session_fails(l, TROUBLE_RUBBISH, answer->why);

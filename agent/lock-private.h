@@ -133,6 +133,7 @@ struct lock {
 	enum lock_link link;
 	bool urgent;
 	uint64_t connect_at, up_at, link_end, linger_at, hurry_at;
+	bool confirmed; /* writes are answered one by one, since frames were found out of order */
 	bool commanded; /* this link has served a command: another may follow */
 	struct lock_write writes[LOCK_WRITES];
 	size_t nwrites;
@@ -212,6 +213,8 @@ void lock_forward_tell(struct lock *l, const struct info *info); /* NULL: not re
 /* lock-sync.c */
 bool lock_wants_visit(struct lock *l, uint64_t now, uint64_t *ret_at);
 void lock_next_step(struct lock *l);
+/* The lock told of a gap between frames. true: the link ends, the next one keeps the order. */
+bool lock_gap(struct lock *l);
 void lock_cut_step(struct lock *l); /* a command comes first */
 void lock_step_send(struct lock *l, enum lock_step step, struct span document);
 void lock_step_answer(struct lock *l, enum open_said said, const struct open_answer *answer);

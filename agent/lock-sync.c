@@ -273,6 +273,19 @@ static void present(struct lock *l)
 	lock_step_send(l, STEP_PRESENT, span_of(l->small, (size_t)n));
 }
 
+/* Where both ends have Enhanced ATT, BlueZ sends commands over several bearers, and those over one
+ * may overtake those over another. Requests cannot: each waits for its answer. */
+bool lock_gap(struct lock *l)
+{
+	l->counters.gaps++;
+	if (l->confirmed)
+		return false;
+	l->confirmed = true;
+	l->radio->confirm(l->user);
+	lock_end_link(l);
+	return true;
+}
+
 static void short_answer(struct lock *l, unsigned code)
 {
 	if (l->step == STEP_READER && code == FRAME_GO_ON) {
@@ -280,6 +293,8 @@ static void short_answer(struct lock *l, unsigned code)
 		return;
 	}
 	if (code == FRAME_GO_ON)
+		return;
+	if (code == FRAME_GAP && lock_gap(l))
 		return;
 	if (l->step == STEP_FORWARD && code != FRAME_GAP) {
 		done(l);

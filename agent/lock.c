@@ -230,7 +230,7 @@ static bool pump_one(struct lock *l, bool command)
 void lock_pump(struct lock *l, bool command)
 {
 	while (l->sending && l->nwrites < LOCK_WINDOW) {
-		if (!command && barrier(l))
+		if (!command && !l->confirmed && barrier(l))
 			return;
 		if (!pump_one(l, command)) {
 			lock_end_link(l);

@@ -35,8 +35,10 @@ struct lock_radio {
 	/* lock_connected() or lock_disconnected() follows. The outbox is subscribed, the inbox open
 	 * by then. -EAGAIN: address not known yet; -ENETDOWN. */
 	int (*connect)(bool urgent, void *user);
-	int (*read)(enum lock_chr chr, void *user);	 /* lock_value() follows */
-	int (*write)(struct span frame, void *user);	 /* to the inbox; lock_written() follows */
+	int (*read)(enum lock_chr chr, void *user);  /* lock_value() follows */
+	int (*write)(struct span frame, void *user); /* to the inbox; lock_written() follows */
+	/* From the next connect on each write is answered by the lock before the next one leaves. */
+	void (*confirm)(void *user);
 	void (*drop_writes)(void *user);		 /* each: lock_written(LOCK_NOT_SENT) */
 	int (*subscribe)(enum lock_chr chr, void *user); /* nothing follows */
 	void (*disconnect)(void *user);			 /* lock_disconnected() follows */
@@ -124,7 +126,7 @@ struct lock_stored {
 };
 
 struct lock_counters {
-	uint64_t connects, visits, done, failed, unknown, rubbish, pushes, bytes_out;
+	uint64_t connects, visits, done, failed, unknown, rubbish, pushes, bytes_out, gaps;
 };
 
 /* stored may be NULL: never met. */

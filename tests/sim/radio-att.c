@@ -68,6 +68,24 @@ static void arm_air(struct link *l, int side)
 				  on_air, op->link->end[side]);
 }
 
+/* 5.66 has three bearers to a peer that has Enhanced ATT, each command takes whichever is free, and the
+ * peer reads them in any order (seen between two adapters of one bluetoothd). */
+static void overtake(struct op *op, int side)
+{
+	struct link *l = op->link;
+	struct op *before = TAILQ_PREV(op, op_list, aloft);
+	uint64_t due;
+
+	if (l->radio->set.bearers < 2 || op->kind != OP_COMMAND || !before ||
+	    before->kind != OP_COMMAND || radio_random(l->radio, 2))
+		return;
+	due = op->due;
+	op->due = before->due;
+	before->due = due;
+	TAILQ_REMOVE(&l->air[side], op, aloft);
+	TAILQ_INSERT_BEFORE(before, op, aloft);
+}
+
 /* One timer per direction: sd-event does not promise an order among timers that are late. */
 static void send_packet(struct op *op, int side, uint64_t earliest)
 {
@@ -76,6 +94,7 @@ static void send_packet(struct op *op, int side, uint64_t earliest)
 	op->due = arrival(l, side, earliest, op->len);
 	op->airborne = side;
 	TAILQ_INSERT_TAIL(&l->air[side], op, aloft);
+	overtake(op, side);
 	if (TAILQ_FIRST(&l->air[side]) == op)
 		arm_air(l, side);
 }

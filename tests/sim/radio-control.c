@@ -9,6 +9,7 @@
  *                                supervision retransmit (ms), max-links peripheral-links packet-us
  *                                byte-ns rssi; 0 or 1: connect-waits (for an advert)
  *                                connect-needs-scan (kernels from 6.15) always-temporary
+ *                                bearers (2 and more: Enhanced ATT, commands overtake one another)
  *                                connected-unsaid (Connect answered, Connected=true never told)
  *   rssi hciN LEVEL [hciM]       how hciN is heard, by all or by hciM
  *   interval hciN MS             of its adverts; 0: the setting

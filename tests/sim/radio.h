@@ -79,7 +79,7 @@ struct settings {
 		power;
 	uint32_t mtu, interval_ms, connect_timeout_ms, temporary_ms, att_timeout_ms, app_timeout_ms,
 		supervision_ms, retransmit_ms, max_links, peripheral_links, packet_us, byte_ns,
-		connect_waits, connect_needs_scan, always_temporary, connected_unsaid;
+		connect_waits, connect_needs_scan, always_temporary, connected_unsaid, bearers;
 	int32_t rssi;
 };
 

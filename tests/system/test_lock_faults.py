@@ -126,3 +126,15 @@ def test_an_unlock_cuts_into_a_list_transfer():
         assert b.lock_report("lock-1")["applied"]["staff"] == b.born, "the list was there before"
         wait_for("the list arrives all the same",
                  lambda: b.lock_report("lock-1")["applied"]["staff"] == b.born + 1, 90)
+
+
+def test_a_list_arrives_where_commands_overtake_one_another():
+    """Enhanced ATT: BlueZ sends commands over several bearers. The lock tells of a gap, once."""
+    with Box(radio=("bearers=3",)) as b:
+        b.start()
+        noise = random.Random(1)
+        statuses = {i: noise.choice((0, 1, 2, 3)) for i in range(100, 32768)}
+        b.hold(b.city.list(b.born + 1, statuses, entries=32768))
+        wait_for("the list arrives", lambda: b.lock_report("lock-1")["applied"]["staff"] == b.born + 1, 60)
+        assert "each is confirmed from now on" in b.process("gw-1").output()
+        assert b.unlock()["outcome"] == "done"

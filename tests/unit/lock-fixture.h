@@ -41,7 +41,8 @@ struct air {
 
 	/* the radio */
 	bool connecting, up, closing, urgent, absent, hold_writes, hold_reads;
-	unsigned connects, closes, reads, drops, operations;
+	bool overtakes; /* frames, as long as they need not be confirmed */
+	unsigned connects, closes, reads, drops, operations, confirms;
 	bool reading[4];
 	struct {
 		uint8_t bytes[FRAME_MAX];
@@ -187,6 +188,11 @@ static int air_write(struct span frame, void *user)
 	return 0;
 }
 
+static void air_confirm(void *user)
+{
+	((struct air *)user)->confirms++;
+}
+
 static void air_drop(void *user)
 {
 	struct air *a = user;
@@ -210,6 +216,7 @@ static void air_disconnect(void *user)
 
 static const struct lock_radio air_radio = {
 	.connect = air_connect,
+	.confirm = air_confirm,
 	.read = air_read,
 	.write = air_write,
 	.drop_writes = air_drop,
@@ -437,7 +444,16 @@ static void air_write_one(struct air *a)
 	size_t len = a->frames[0].len;
 	uint8_t frame[FRAME_MAX];
 	bool dropped = a->written > 0;
+	enum frame_event event;
 	unsigned code;
+
+	if (a->overtakes && !a->confirms && !dropped && a->nframes > 1) {
+		typeof(a->frames[0]) first = a->frames[0];
+
+		a->frames[0] = a->frames[1];
+		a->frames[1] = first;
+		len = a->frames[0].len;
+	}
 
 	memcpy(frame, a->frames[0].bytes, len);
 	memmove(&a->frames[0], &a->frames[1], --a->nframes * sizeof(a->frames[0]));
@@ -447,8 +463,11 @@ static void air_write_one(struct air *a)
 		return;
 	}
 	lock_written(a->lock, LOCK_SENT);
-	if (frame_take(&a->joiner, span_of(frame, len), &code) == FRAME_COMPLETE)
+	event = frame_take(&a->joiner, span_of(frame, len), &code);
+	if (event == FRAME_COMPLETE)
 		air_document(a, sign_keep(span_of(a->joiner.buf, a->joiner.len)));
+	else if (event == FRAME_ERROR && a->overtakes)
+		air_code(a, code);
 }
 
 static void air_close(struct air *a, enum lock_end end)

@@ -183,6 +183,29 @@ static void no_more_than_a_burst_of_a_list_is_ahead_of_an_unlock(void **state)
 	assert_int_equal(a->info.applied[2].iat, SIGN_NOW);
 }
 
+/* As over bluetoothd with Enhanced ATT on both sides. */
+static void frames_that_overtake_one_another_are_confirmed_from_then_on(void **state)
+{
+	struct air *a = *state;
+
+	a->overtakes = true;
+	a->frame = 100;
+	air_city_documents(a);
+	air_advert(a, 1);
+	for (unsigned s = 0; s < 12; s++) {
+		air_wait(a, 1000);
+		air_advert(a, 1);
+	}
+	assert_int_equal(a->confirms, 1);
+	assert_int_equal(a->connects, 2);
+	assert_int_equal(lock_counters(a->lock)->gaps, 1);
+	assert_int_equal(a->receipts, 3);
+	air_unlock(a);
+	air_turn(a);
+	assert_int_equal(a->outcome, OUTCOME_DONE);
+	assert_int_equal(a->moves, 1);
+}
+
 static void an_answer_still_owed_is_not_the_unlocks(void **state)
 {
 	struct air *a = *state;
@@ -402,6 +425,7 @@ int main(void)
 		one(what_was_revoked_while_connecting_is_not_sent),
 		one(an_unlock_cuts_into_a_list_transfer),
 		one(no_more_than_a_burst_of_a_list_is_ahead_of_an_unlock),
+		one(frames_that_overtake_one_another_are_confirmed_from_then_on),
 		one(an_answer_still_owed_is_not_the_unlocks),
 		cmocka_unit_test(no_lie_of_the_lock_becomes_a_wrong_outcome),
 		one(a_receipt_told_twice_counts_once),
