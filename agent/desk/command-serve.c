@@ -123,8 +123,9 @@ static void on_worked(bool settled, void *user)
 
 	if (settled != s->settled)
 		say(s, settled ? "on the broker" : "no broker: %s", hub_trouble(s->hub));
-	if (settled && !s->settled)
-		sd_notify(0, "READY=1");
+	if (settled != s->settled)
+		sd_notifyf(0, settled ? "STATUS=on the broker" : "STATUS=no broker: %s",
+			   hub_trouble(s->hub));
 	s->settled = settled;
 	if (watch(s, desk_now()) < 0)
 		say(s, "trouble: %s", db_error(s->desk->db));
@@ -232,6 +233,9 @@ int command_serve(struct desk *desk, int argc, char **argv)
 		r = hub_new(event, desk, &options, &hub_ops, &s, &s.hub);
 	if (r >= 0)
 		r = hub_start(s.hub);
+	/* Ready without a broker: to wait for one is its work, and no reason to be started anew. */
+	if (r >= 0)
+		sd_notify(0, "READY=1\nSTATUS=no broker yet");
 	while (r >= 0 && !s.over)
 		r = sd_event_run(event, UINT64_MAX);
 	sd_notify(0, "STOPPING=1");
