@@ -124,7 +124,8 @@ static int tell_authorization(struct db *db, const struct receipt *c, uint64_t n
 	if (known && !issued.door)
 		r = issued_outcome(db, SPAN(c->cti), outcome_word(c->result.outcome),
 				   reason_word(c->result.reason), now, true);
-	if (c->result.outcome == OUTCOME_DONE && (r == 0 || r == -ENOENT))
+	/* Without a number nothing moved: that is the answer to a reader. */
+	if (c->result.outcome == OUTCOME_DONE && c->result.has_n && (r == 0 || r == -ENOENT))
 		r = check_opening(db, c, &issued, known, now);
 	return r < 0 && r != -ENOENT ? r : 0;
 }

@@ -249,6 +249,21 @@ static void an_opening_that_the_desk_did_not_sign_is_an_alarm(void **state)
 	assert_int_equal(alarms(f, "opened-by-unknown"), 1);
 }
 
+static void the_answer_to_a_reader_is_no_opening(void **state)
+{
+	struct desk_fixture *f = *state;
+	const uint8_t cti[CTI_LEN] = {5};
+	struct desk_receipt r = {.lock = "lock-1",
+				 .signer = &f->lock,
+				 .outcome = OUTCOME_DONE,
+				 .via = VIA_DOOR,
+				 .cti = SPAN(cti)};
+	bool is_new;
+
+	must(file(f, &r, &is_new));
+	assert_int_equal(alarms(f, "opened-by-unknown"), 0);
+}
+
 static void an_opening_after_the_revocation_is_an_alarm(void **state)
 {
 	struct desk_fixture *f = *state;
@@ -648,6 +663,7 @@ int main(void)
 		test(what_the_lock_signed_outweighs_what_the_gateway_said),
 		test(unknown_becomes_what_a_later_receipt_says),
 		test(an_opening_that_the_desk_did_not_sign_is_an_alarm),
+		test(the_answer_to_a_reader_is_no_opening),
 		test(an_opening_after_the_revocation_is_an_alarm),
 		test(a_lock_counts_by_its_receipt_with_the_highest_n),
 		test(a_lock_that_was_released_has_nothing_to_prove_until_it_is_claimed_again),
