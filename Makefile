@@ -124,6 +124,7 @@ check: all
 	sh tests/layers.sh
 	$(MAKE) --no-print-directory unit
 	$(MAKE) --no-print-directory system
+	$(MAKE) --no-print-directory nspawn-if-possible
 
 demo: all
 	@LOCKBRIDGE_BUILD='$(abspath $(B))' $(PYTHON) -B tests/system/demo.py $(if $(STAY),--stay)
@@ -253,11 +254,29 @@ cross-%: | $(deps-cross)
 	@ls -l build/cross/$*/*.deb
 
 # --- a Debian of its own: tests/guest makes the root, systemd-nspawn or qemu boots it ----------------
+# Both install the packages of build/deb. `make check` boots containers where it may, `make nspawn` insists.
+guest-tests = $(sudo) env LOCKBRIDGE_BUILD='$(abspath $(B))' $(PYTHON) -B -m pytest -q -p no:cacheprovider
+.PHONY: nspawn vm nspawn-if-possible
+nspawn: build/deb/.built all | $(deps-guest)
+	@$(sudo) sh tests/guest/rootfs.sh build/guest
+	@$(guest-tests) -n 3 --dist loadscope tests/nspawn $(PYTEST)
+nspawn-if-possible:
+	@if [ "$$(id -u)" != 0 ] && ! sudo -n true 2>/dev/null; then \
+		echo 'nspawn: skipped: a container takes root, or sudo without a password'; \
+	elif ! $(sudo) unshare --mount --pid --fork --net true 2>/dev/null; then \
+		echo 'nspawn: skipped: this machine lets nobody make a container'; \
+	else $(MAKE) --no-print-directory nspawn PYTEST=; fi
+# The real kernel, systemd and bluetoothd, under qemu; what was measured stands at the end.
+vm: build/deb/.built all | $(deps-guest)
+	@$(sudo) sh tests/guest/vm.sh build/guest
+	@$(guest-tests) tests/vm $(PYTEST)
 
 help:
 	@echo 'make          build lockbridged, lockbridgectl, lockbridge-desk and the simulators'
 	@echo 'make demo     the main job as a story, on this machine; STAY=1 keeps it running'
-	@echo 'make check    unit tests and system tests; make unit, make system PYTEST="-k word"'
+	@echo 'make check    unit tests, system tests, packages in a container; make unit, make system PYTEST="-k word"'
+	@echo 'make nspawn   the packages under systemd: install, enrol, upgrade, purge (as root)'
+	@echo 'make vm       the packages on a real kernel with the real bluetoothd, under qemu (as root)'
 	@echo 'make lint     clang-format, clang-tidy, cppcheck, gcc -fanalyzer'
 	@echo 'make sanitize the tests under ASan and UBSan, the connector thread under TSan'
 	@echo 'make fuzz     SECONDS=30 per target'
