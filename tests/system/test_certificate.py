@@ -444,6 +444,8 @@ def test_with_a_clock_that_lags_nothing_is_asked_for_until_it_is_set(world):
         old = world.certificate(*ending())
         world.begin(old)
         world.wait_problem("clock-not-synchronised", "")
+        if world.recorder.state("gw-1")["clock"]["floor"] > world.born:
+            pytest.skip("built less than two days ago: the build's time is the clock's floor")
         wait_for("the time of the documents",
                  lambda: world.recorder.state("gw-1")["certificate"]["days"] in (30, 31))
         seen = len(world.recorder.all(GW + "health"))
