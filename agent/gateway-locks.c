@@ -419,6 +419,8 @@ int gateway_locks_sync(struct gateway *gw)
 		if (!gateway_lock_find(gw, span_str(gw->config.locks[i].id)))
 			r = add(gw, &gw->config.locks[i]);
 	}
+	for (size_t i = 0; i < gw->nlocks; i++)
+		lock_set_linger(gw->locks[i]->lock, (unsigned)gw->config.linger_s * 1000);
 	if (r < 0)
 		return r;
 	gateway_documents_readers(gw);

@@ -84,6 +84,11 @@ void lock_set_time(struct lock *l, uint64_t now)
 	l->time = now;
 }
 
+void lock_set_linger(struct lock *l, unsigned ms)
+{
+	l->linger_ms = ms;
+}
+
 void lock_radio_up(struct lock *l)
 {
 	if (l->link == LINK_NONE) {

@@ -167,6 +167,8 @@ void lock_documents_changed(struct lock *lock);
 bool lock_yield(struct lock *lock);
 /* Time of day for `seen`; 0: not known. */
 void lock_set_time(struct lock *lock, uint64_t now);
+/* How long a link without more to do is kept, from the next that comes to rest. */
+void lock_set_linger(struct lock *lock, unsigned ms);
 
 /* --- what the radio says
  * ------------------------------------------------------------------------- */

@@ -38,6 +38,14 @@ static void after_a_command_the_link_is_kept_for_the_next(void **state)
 	assert_true(a->up);
 	air_wait(a, 200);
 	assert_false(a->up);
+	lock_set_linger(a->lock, 500); /* a reloaded configuration */
+	air_unlock(a);
+	air_turn(a);
+	assert_int_equal(a->outcomes, 2);
+	air_wait(a, 400);
+	assert_true(a->up);
+	air_wait(a, 200);
+	assert_false(a->up);
 }
 
 static void an_opening_right_after_our_visit_is_fetched(void **state)
