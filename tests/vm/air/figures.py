@@ -45,6 +45,12 @@ def test_gateway_and_lock():
         b.start()
         figure("unlock, authorize to outcome, cold", cold(b, lambda: done(b.unlock())))
         figure("unlock, authorize to outcome, on a warm link", [timed(lambda: done(b.unlock()))[0] for _ in range(N)])
+        during = []
+        for _ in range(N):
+            done(b.unlock())
+            time.sleep(2.3)  # linger_s is over: BlueZ is asked to disconnect, and takes its time
+            during.append(timed(lambda: done(b.unlock()))[0])
+        figure("unlock that meets the end of the link before", during)
         tests = []
         for _ in range(N):
             wait_for("the link is down", lambda: not b.is_connected("lock-1"), 30)
