@@ -216,15 +216,15 @@ debs      = $(patsubst %,build/deb/%_$(VERSION)_$(debarch).deb,lockbridge lockbr
 treelist  = if git ls-files -z >/dev/null 2>&1 && [ -e .git ]; then git ls-files -coz --exclude-standard; \
 	else find . -path ./build -prune -o -type f -print0; fi | sort -zu | xargs -0 ls -d 2>/dev/null
 treefiles = $(shell $(treelist) | grep -v ' ')
-# $(call export,FOLDER)
-export    = rm -rf $(1) && mkdir -p $(1) && $(treelist) | \
+# $(call copytree,FOLDER)
+copytree  = rm -rf $(1) && mkdir -p $(1) && $(treelist) | \
 	tar c --mode=u=rwX,go=rX --mtime="$$(dpkg-parsechangelog -SDate)" -T - | tar x -C $(1)
 .PHONY: deb
 deb: build/deb/.built
 	@ls -l $(debs)
 build/deb/.built: $(treefiles) | $(deps-check)
 	@rm -rf build/deb
-	@$(call export,build/deb/tree)
+	@$(call copytree,build/deb/tree)
 	@cd build/deb/tree && { env -u MAKEFLAGS -u MAKELEVEL LC_ALL=C.UTF-8 dpkg-buildpackage -us -uc >../build.log 2>&1 || \
 		{ tail -n 60 ../build.log; echo 'deb: the whole log is in build/deb/build.log'; exit 1; }; }
 	@rm -rf build/deb/tree && touch $@
@@ -235,7 +235,7 @@ $(deps-package): debian/control
 	$(call need,-P pkg.lockbridge.package)
 .PHONY: deb-check cross
 deb-check: build/deb/.built | $(deps-package)
-	@$(call export,build/deb/tree)
+	@$(call copytree,build/deb/tree)
 	@sh tests/deb/check.sh build/deb/tree build/deb; r=$$?; rm -rf build/deb/tree; exit $$r
 
 # debian/tests, by autopkgtest in a Debian of its own.
@@ -249,7 +249,7 @@ $(deps-cross): debian/control
 	$(call need,-P pkg.lockbridge.cross)
 cross: cross-arm64 cross-armhf
 cross-%: | $(deps-cross)
-	@$(call export,build/cross/$*/tree)
+	@$(call copytree,build/cross/$*/tree)
 	@$(sudo) sh tests/deb/cross.sh $* build/cross/$*/tree build/cross/$*
 	@ls -l build/cross/$*/*.deb
 
