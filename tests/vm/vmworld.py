@@ -143,7 +143,9 @@ def over_bluetoothd(base, program, wait_for, Process, Control, Failure):
             raise Failure(f"{line!r}: the real radio has no such knob; this test is not for the guest")
 
         def at_door(self, key, authorization, lock, *words):
-            """The phone in the air of this lock's gateway."""
+            """The phone in the air of this lock's gateway. A lock that is connected does not advertise, but btvirt
+            would connect to it all the same, and carry nothing."""
+            wait_for("the gateway's link is down", lambda: not self.is_connected(lock), 40)
             return self.phone("open", "--adapter", self.adapter(f"phone of {self.gateway_of(lock)}"), "--key", key,
                               "--authorization", authorization, "--address", self.addresses[lock],
                               "--timeout", "20", *words)

@@ -13,7 +13,7 @@ import dbus
 from box import Box
 from harness import World, wait_for
 
-N = 5
+N = 3
 PERSON, PHONE = "19121212-1212", "070-174 06 70"
 
 
