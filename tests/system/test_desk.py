@@ -606,7 +606,7 @@ def test_serve_survives_kill_and_works_beside_commands(served):
                                  stderr=subprocess.DEVNULL) for act in ("revoke", "suspend")]
         if i % 2:
             wait_for("one has published, or both are through", lambda: all(r.poll() is not None for r in runs)
-                     or len(served.recorder.all("lockbridge/city/list/phones")) > said)
+                     or len(served.recorder.all("lockbridge/city/list/phones")) > said, 40)
         served.serve.kill(signal.SIGKILL)
         served.respawn(served.serve, "on the broker")
         assert all(r.wait(30) in (0, 4) for r in runs)
