@@ -137,22 +137,34 @@ class Guest:
 
         def ready():
             if self.qemu.poll() is not None:
-                with open(self.path("qemu.log")) as f:
-                    raise Failure(f"qemu ended:\n{f.read()[-2000:]}{self.console()[-2000:]}")
+                raise Failure(f"qemu ended:\n{self.tail('qemu.log')}{self.console()[-2000:]}")
             return "GUEST-READY" in self.console()
         wait_for(lambda: f"the guest is up\n{self.console()[-3000:]}", ready, timeout)
         self.boot_times.append(time.monotonic() - began)
         self.connect()
         return self
 
-    def connect(self):
+    def connect(self, timeout=120):
         """One connection; each command is a channel of it."""
         self.disconnect()
-        with open(self.path("ssh.log"), "ab") as log:
-            self.master = subprocess.Popen(
-                [*self.ssh_argv(), "-M", "-N", "root@127.0.0.1"], stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log, preexec_fn=end_with_parent, start_new_session=True)
-        wait_for("ssh connects", lambda: os.path.exists(self.path("ssh")), 30)
+
+        def connected():
+            if os.path.exists(self.path("ssh")):
+                return True
+            if self.master is None or self.master.poll() is not None:
+                with open(self.path("ssh.log"), "ab") as log:
+                    self.master = subprocess.Popen(
+                        [*self.ssh_argv(), "-M", "-N", "root@127.0.0.1"], stdin=subprocess.DEVNULL,
+                        stdout=log, stderr=log, preexec_fn=end_with_parent, start_new_session=True)
+            return False
+        wait_for(lambda: "ssh connects: " + self.tail("ssh.log"), connected, timeout)
+
+    def tail(self, name):
+        with open(self.path(name), encoding="utf-8", errors="replace") as f:
+            return f.read()[-1000:]
+
+    def running(self):
+        return self.qemu is not None and self.qemu.poll() is None
 
     def disconnect(self):
         if self.master:
@@ -162,8 +174,9 @@ class Guest:
         if os.path.exists(self.path("ssh")):
             os.unlink(self.path("ssh"))
 
-    def ended(self, timeout=60):
-        """Waits until the machine is off by its own doing."""
+    def shut_down(self, timeout=90):
+        """In order: services stop, file systems are synchronised."""
+        self.ssh("systemctl start --no-block poweroff.target")  # may take ssh along before it has answered
         self.qemu.wait(timeout)
         self.disconnect()
 
@@ -174,25 +187,12 @@ class Guest:
         self.disconnect()
 
     def reboot(self):
-        """Orderly: services stop, file systems are synchronised."""
-        self.ssh("systemctl reboot")
-        self.ended()
+        self.shut_down()
         return self.boot()
 
-    def stop(self):
-        """Power off, in order if it still answers."""
-        if self.qemu and self.qemu.poll() is None:
-            try:
-                self.ssh("systemctl poweroff", timeout=10)
-                self.qemu.wait(30)
-            except subprocess.TimeoutExpired:
-                self.qemu.kill()
-                self.qemu.wait(20)
-        self.disconnect()
-
     def close(self):
-        """Without ceremony; nothing of it stays."""
-        if self.qemu and self.qemu.poll() is None:
+        """Without ceremony: nothing of it is wanted any more."""
+        if self.running():
             self.power_cut()
         self.disconnect()
         if self.mine:
@@ -209,7 +209,7 @@ class Guest:
     def ssh_argv(self):
         return ["ssh", "-F", "none", "-S", self.path("ssh"), "-i", os.path.join(KIT, "key"),
                 "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes",
-                "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=20", "-p", str(self.port)]
+                "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=60", "-p", str(self.port)]
 
     def ssh(self, command, timeout=120, stdin=b""):
         """command: a line for the guest's shell, or its words. Ran, with the command's own exit status."""

@@ -128,7 +128,7 @@ class Traffic:
 class Residence:
     def __init__(self, guest):
         self.guest, self.city = guest, City()
-        self.lists = []
+        self.revoked = []
 
     # --- put up -----------------------------------------------------------------------------------------
 
@@ -201,6 +201,16 @@ class Residence:
                 return said[-1]
         raise Failure(f"the door does not open: {said}\n{self.journal()[-3000:]}")
 
+    def refuses(self, who):
+        """The gateway says revoked, and the bolt stays; also when the desk does not refuse by itself."""
+        if who not in self.revoked:
+            self.city.act("revoke", who).ok()
+            self.revoked.append(who)
+        before = self.movements()
+        said = self.city.unlock(who, "--anyway")
+        assert (said["outcome"], said["reason"]) == ("refused", "revoked"), said
+        assert self.movements() == before
+
     def journal(self):
         return self.guest.ssh("journalctl -u lockbridge -o cat -b").out
 
@@ -212,6 +222,8 @@ class Residence:
     def movements(self):
         """cti -> how often the bolt moved for it."""
         path = self.guest.share("locks", LOCK, "movements")
+        if not os.path.exists(path):
+            return collections.Counter()
         with open(path, encoding="ascii") as f:
             return collections.Counter(line.split()[0] for line in f)
 
