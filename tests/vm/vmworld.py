@@ -9,7 +9,9 @@ one per lock.
 What radio-sim's control socket can do and no radio can is not there: see faults() for what is.
 """
 
+import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import shutil
@@ -32,6 +34,14 @@ def adapters():
     """The controllers that the kernel has, in order: hci0, hci1, ..."""
     found = os.listdir("/sys/class/bluetooth") if os.path.isdir("/sys/class/bluetooth") else []
     return sorted((a for a in found if a.startswith("hci") and ":" not in a), key=lambda a: int(a[3:]))
+
+
+@contextlib.contextmanager
+def one_at_a_time():
+    """Adapters come and go under numbers that the kernel gives: not for two worlds at once."""
+    with open("/run/lockbridge-air.lock", "w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield
 
 
 def clock_is_synchronized():
@@ -113,11 +123,13 @@ def over_bluetoothd(base, program, wait_for, Process, Control, Failure):
 
         def air_on(self, gw):
             """Starts a gateway's btvirt; its adapters are the ones that were not there before."""
-            n, before = len(self.members(gw)), adapters()
-            p = Process(f"btvirt-{gw}", ["btvirt", "-L", f"-l{n}"], self.path(f"btvirt-{gw}.log"), self.env)
-            self.processes.append(p.start())
-            wait_for(f"the air of {gw}", lambda: len(adapters()) == len(before) + n)
-            hcis = [a for a in adapters() if a not in before]
+            n = len(self.members(gw))
+            with one_at_a_time():
+                before = adapters()
+                p = Process(f"btvirt-{gw}", ["btvirt", "-L", f"-l{n}"], self.path(f"btvirt-{gw}.log"), self.env)
+                self.processes.append(p.start())
+                wait_for(f"the air of {gw}", lambda: len(set(adapters()) - set(before)) == n)
+                hcis = [a for a in adapters() if a not in before]
             wait_for("bluetoothd has them", lambda: all(self.has_adapter(a) for a in hcis))
             self.airs[gw] = [p, hcis]
 
@@ -125,9 +137,10 @@ def over_bluetoothd(base, program, wait_for, Process, Control, Failure):
             """All radios of this air are gone, as if pulled out. Not with a link up: kernel 6.1 then
             frees the link's channels twice, and takes bluetoothd with it."""
             p, hcis = self.airs[gw]
-            p.kill()
+            with one_at_a_time():
+                p.kill()
+                wait_for("the adapters are gone", lambda: not set(hcis) & set(adapters()))
             self.processes.remove(p)
-            wait_for("the adapters are gone", lambda: not set(hcis) & set(adapters()))
 
         def has_adapter(self, hci):
             try:
@@ -209,7 +222,8 @@ def over_bluetoothd(base, program, wait_for, Process, Control, Failure):
             ours = [hci for _, hcis in self.airs.values() for hci in hcis]
             for hci in ours:  # the links end before the radios go
                 sh("hciconfig", hci, "down", check=False)
-            super().close()
-            wait_for("the adapters are gone", lambda: not set(ours) & set(adapters()))
+            with one_at_a_time():
+                super().close()
+                wait_for("the adapters are gone", lambda: not set(ours) & set(adapters()))
 
     return VmWorld
