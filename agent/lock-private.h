@@ -19,17 +19,18 @@
 #define LOCK_PACE_MS	    1000u  /* between tries to connect for a command */
 #define LOCK_TAIL_MS	    3000u  /* times the number of tries: a receipt that is being made */
 #define LOCK_TEST_MS	    65000u
-#define LOCK_READER_MS	    600000u /* after a refusal as a reader */
-#define LOCK_EARLY	    32u	    /* receipt numbers published ahead of a gap */
-#define LOCK_ANSWER_MS	    15000u  /* a motor is slow */
-#define LOCK_SEND_MS	    10000u  /* a kilobyte over the worst of links */
-#define LOCK_STEP_MS	    10000u  /* an answer that needs no motor */
-#define LOCK_LINK_MS	    27000u  /* the lock ends a connection at 30 s, */
-#define LOCK_TRANSFER_MS    115000u /* or at 120 s while a list is coming */
-#define LOCK_FRESH_MS	    12000u  /* a command starts on a link that is not older */
-#define LOCK_HEARD_MS	    60000u  /* no visit to a lock not heard for so long */
-#define LOCK_SILENT_MS	    90000u  /* then it counts as unreachable */
-#define LOCK_HURRY_MS	    1500u   /* a try to connect that an urgent one does not wait for */
+#define LOCK_READER_MS	    600000u   /* after a refusal as a reader */
+#define LOCK_KEPT	    64u	      /* receipts that a lock keeps */
+#define LOCK_EARLY	    LOCK_KEPT /* receipt numbers published ahead of a gap */
+#define LOCK_ANSWER_MS	    15000u    /* a motor is slow */
+#define LOCK_SEND_MS	    10000u    /* a kilobyte over the worst of links */
+#define LOCK_STEP_MS	    10000u    /* an answer that needs no motor */
+#define LOCK_LINK_MS	    27000u    /* the lock ends a connection at 30 s, */
+#define LOCK_TRANSFER_MS    115000u   /* or at 120 s while a list is coming */
+#define LOCK_FRESH_MS	    12000u    /* a command starts on a link that is not older */
+#define LOCK_HEARD_MS	    60000u    /* no visit to a lock not heard for so long */
+#define LOCK_SILENT_MS	    90000u    /* then it counts as unreachable */
+#define LOCK_HURRY_MS	    1500u     /* a try to connect that an urgent one does not wait for */
 #define LOCK_GAP_MIN_MS	    2000u
 #define LOCK_GAP_MAX_MS	    300000u
 #define LOCK_NOTIFIED_MAX   1000u /* notifications in one connection */

@@ -91,6 +91,21 @@ static void skip_to(struct lock *l, uint64_t n)
 		if (l->early[i] <= n)
 			l->early[i] = l->early[--l->nearly];
 	}
+	while (take_early(l, l->n + 1))
+		l->n++;
+}
+
+/* What the lock cannot have any more; of a log never read before, what it did not tell. */
+static void skip_lost(struct lock *l, uint64_t last)
+{
+	uint64_t lost = last > LOCK_KEPT ? last - LOCK_KEPT : 0, least = UINT64_MAX;
+
+	for (size_t i = 0; i < l->nearly; i++)
+		least = l->early[i] < least ? l->early[i] : least;
+	if (l->n == 0 && l->nearly && least - 1 > lost)
+		lost = least - 1;
+	if (lost > l->n)
+		skip_to(l, lost);
 }
 
 void lock_publish(struct lock *l, const struct open_answer *answer)
@@ -103,11 +118,8 @@ void lock_publish(struct lock *l, const struct open_answer *answer)
 
 void lock_log_receipt(struct lock *l, const struct open_answer *answer)
 {
-	uint64_t n = answer->result.n;
-
-	if (n > l->n + 1)
-		skip_to(l, n - 1);
-	if (n > l->n)
+	/* Notifications may overtake one another: what is missing now may come after this one. */
+	if (answer->result.n > l->n)
 		l->learned = true;
 	lock_publish(l, answer);
 }
@@ -119,8 +131,9 @@ void lock_log_head(struct lock *l, const struct open_answer *answer)
 	bool gap;
 
 	lock_learn(l, result);
+	skip_lost(l, last);
 	if (last > l->n && ++l->tail_tries < LOCK_TRIES) {
-		/* The newest is not told yet: its motor still moves. */
+		/* The newest is not told yet, its motor still moves; or one was overtaken by this. */
 		l->head = last;
 		l->fetch_at = lock_now(l) + l->tail_tries * LOCK_TAIL_MS;
 		l->ops->keep(l->user);

@@ -240,10 +240,15 @@ static void pushed(struct lock *l, const struct open_answer *answer)
 	done(l);
 }
 
+static bool accepts_reader(const struct open_answer *answer)
+{
+	return answer->result.outcome != OUTCOME_REFUSED &&
+	       answer->result.outcome != OUTCOME_FAILED;
+}
+
 static void reader_receipt(struct lock *l, const struct open_answer *answer)
 {
-	bool yes = l->step == STEP_PRESENT && answer->result.outcome != OUTCOME_REFUSED &&
-		   answer->result.outcome != OUTCOME_FAILED;
+	bool yes = l->step == STEP_PRESENT && accepts_reader(answer);
 
 	lock_learn(l, &answer->result);
 	done(l);
@@ -352,13 +357,20 @@ bool lock_absorb(struct lock *l, enum open_said said, const struct open_answer *
 	}
 	if (said == OPEN_RECEIPT && answer->result.has_n && answer->result.n <= l->n)
 		return true; /* told twice */
+	if (l->owed == 0 && said == OPEN_RECEIPT && answer->result.has_n && l->log_done) {
+		lock_publish(l, answer); /* overtaken by the log's end */
+		return true;
+	}
 	if (l->owed == 0 || (said != OPEN_RECEIPT && said != OPEN_SHORT))
 		return false;
 	l->owed--;
-	if (said == OPEN_RECEIPT) {
-		lock_learn(l, &answer->result);
+	if (said != OPEN_RECEIPT)
+		return true;
+	lock_learn(l, &answer->result);
+	if (!span_equal(answer->token.cti, span_of(l->reader_cti, l->reader_cti_len)))
 		lock_publish(l, answer);
-	}
+	else if (accepts_reader(answer))
+		l->reader_ok = true;
 	return true;
 }
 

@@ -16,7 +16,7 @@
 #include "sign.h"
 
 #define AIR_FRAMES   128
-#define AIR_RECEIPTS 70
+#define AIR_RECEIPTS 80
 
 enum air_fault {
 	AIR_HONEST,
@@ -57,7 +57,8 @@ struct air {
 	uint8_t inbox[TOKEN_LIST_MAX];
 	struct info info;
 	struct span kept[AIR_RECEIPTS];
-	uint64_t n, lost; /* receipts up to `lost` are gone */
+	uint64_t n, lost;	     /* receipts up to `lost` are gone */
+	uint64_t overtaken, dropped; /* told after the log's end; left out once */
 	bool reader, denies, hidden_tail, button;
 	uint8_t reader_cti[CTI_LEN];
 	unsigned documents[TOKEN_KINDS], sinces, moves;
@@ -395,11 +396,14 @@ static void air_tell(struct air *a, uint64_t since)
 
 	a->sinces++;
 	for (uint64_t n = since + 1; n <= a->n - a->hidden_tail; n++) {
-		if (n > a->lost && a->up)
+		if (n > a->lost && n != a->overtaken && n != a->dropped && a->up)
 			air_answer(a, a->kept[n]);
 	}
 	head.last = last;
 	air_answer(a, air_make(a, (struct span){0}, &head, false));
+	if (a->overtaken > since && a->up)
+		air_answer(a, a->kept[a->overtaken]);
+	a->dropped = 0;
 }
 
 static void air_document(struct air *a, struct span document)

@@ -107,12 +107,68 @@ static void receipts_gone_from_the_lock_are_a_gap_and_no_end(void **state)
 	a->lost = 6;
 	a->receipts = 0;
 	air_advert(a, 3);
-	air_wait(a, 10000);
-	assert_int_equal(a->receipts, 2); /* 7 and 8 */
+	air_wait(a, 60000);
+	assert_int_equal(a->receipts, 2); /* 7 and 8, and each once */
 	assert_true(a->gap);
 	assert_true(air_problem(a, "lock-log-gap"));
 	lock_fill(a->lock, &now);
 	assert_int_equal(now.n, 8);
+}
+
+static void a_full_log_that_lost_its_oldest_is_told_once(void **state)
+{
+	struct air *a = *state;
+
+	air_settle(a);
+	air_reader(a);
+	while (a->n < 70)
+		air_at_the_door(a);
+	a->lost = 6; /* as many as a lock does not keep */
+	a->receipts = 0;
+	air_advert(a, 3);
+	air_wait(a, 10000);
+	assert_int_equal(a->receipts, 64);
+	assert_true(a->gap);
+	assert_int_equal(a->sinces, 1);
+}
+
+static void what_was_overtaken_on_the_air_is_no_gap(void **state)
+{
+	struct air *a = *state;
+	struct message_lock now;
+
+	air_settle(a);
+	air_reader(a);
+	for (unsigned i = 0; i < 5; i++)
+		air_at_the_door(a);
+	a->overtaken = 4;
+	a->receipts = 0;
+	air_advert(a, 3);
+	air_wait(a, 60000);
+	assert_int_equal(a->receipts, 5);
+	assert_false(a->gap);
+	assert_false(air_problem(a, "lock-log-gap"));
+	assert_false(air_problem(a, "lock-rubbish"));
+	lock_fill(a->lock, &now);
+	assert_int_equal(now.n, 8);
+}
+
+static void what_was_missing_once_is_asked_for_again(void **state)
+{
+	struct air *a = *state;
+
+	air_settle(a);
+	air_reader(a);
+	for (unsigned i = 0; i < 5; i++)
+		air_at_the_door(a);
+	a->dropped = 5;
+	a->receipts = 0;
+	air_advert(a, 3);
+	air_wait(a, 60000);
+	assert_int_equal(a->receipts, 5);
+	assert_int_equal(a->sinces, 2);
+	assert_false(a->gap);
+	assert_false(air_problem(a, "lock-log-gap"));
 }
 
 static void a_receipt_that_is_still_being_made_is_no_gap(void **state)
@@ -427,6 +483,9 @@ int main(void)
 		one(an_advert_that_cries_wolf_is_believed_ever_more_seldom),
 		one(an_unknown_outcome_is_looked_for_in_the_log),
 		one(receipts_gone_from_the_lock_are_a_gap_and_no_end),
+		one(a_full_log_that_lost_its_oldest_is_told_once),
+		one(what_was_overtaken_on_the_air_is_no_gap),
+		one(what_was_missing_once_is_asked_for_again),
 		one(a_receipt_that_is_still_being_made_is_no_gap),
 		one(an_unlock_cuts_into_the_log_and_nothing_is_lost_or_doubled),
 		one(a_reader_with_an_old_challenge_tries_once_more),
