@@ -37,7 +37,7 @@ GROUPS = {  # name -> how many tests at least, and pytest's words
                       S + "test_restart.py::test_a_gateway_killed_between_accepting_and_the_answer"]),
     "job": (3, [A + "job.py"]),
     # from here on each alone
-    "faults": (10, [A + "faults.py"]),
+    "faults": (9, [A + "faults.py"]),
     "ladder": (1, [A + "ladder.py"]),
     "figures": (2, [A + "figures.py"]),
 }
@@ -64,7 +64,7 @@ def run(g, name, words):
     """Runs pytest in the guest; (passed, failures, what it wrote)."""
     report = f"{name}.xml"
     done = g.ssh("cd {0} && LOCKBRIDGE_AIR=bluez LOCKBRIDGE_BUILD={0}/build PYTHONDONTWRITEBYTECODE=1 "
-                 "PYTHONPATH=tests/vm:tests/vm/air:tests/system exec /usr/bin/python3 -B -m pytest -q -s --tb=short "
+                 "PYTHONPATH=tests/vm:tests/vm/air:tests/system exec /usr/bin/python3 -B -m pytest -q -s --tb=short --durations=20 "
                  "-p no:cacheprovider --junitxml={0}/{1} {2}".format(
                      THERE, report, " ".join(f"'{w}'" for w in words)), timeout=900)
     path = g.share("radio", report)
@@ -88,6 +88,8 @@ def test_over_bluetoothd(box, beside, figures, name):
     if name not in BESIDE:
         concurrent.futures.wait(beside.values())
     passed, bad, said = beside[name].result() if name in BESIDE else run(box, name, words)
+    with open(os.path.join(BUILD, f"vm-{name}.log"), "w", encoding="utf-8") as f:
+        f.write(said)
     assert bad == 0 and passed >= least, f"{passed} passed, {bad} did not\n{said[-8000:]}"
     figures[f"over bluetoothd: {name}"] = f"{passed} tests passed"
     for line in said.splitlines():
