@@ -15,6 +15,7 @@ measured = {}
 
 @pytest.fixture(scope="session")
 def guest():
+    # LOCKBRIDGE_VM_KEEP: a folder for disk, console and share, which then stays
     with Guest(folder=os.environ.get("LOCKBRIDGE_VM_KEEP")) as g:
         yield g.boot()
 
@@ -29,4 +30,4 @@ def pytest_terminal_summary(terminalreporter):
     if measured:
         terminalreporter.section("measured in the guest")
         for name, value in measured.items():
-            terminalreporter.write_line(f"{name:48} {value if isinstance(value, str) else f'{value:8.2f} s'}")
+            terminalreporter.write_line(f"{name:64} {value if isinstance(value, str) else f'{value:8.2f} s'}")

@@ -242,7 +242,7 @@ class Residence:
         return streams
 
     def verify(self):
-        """At most once; nothing without an answer; no gap; nobody un-revoked. Returns what it counted."""
+        """At most once; nothing without an answer; no gap; nobody un-revoked. How many openings, how many events."""
         moved = self.movements()
         assert max(moved.values(), default=0) <= 1, moved
         wait_for(lambda: f"each accepted authorization has an outcome: {self.open_ends()}",
@@ -260,7 +260,7 @@ class Residence:
         self.no_rollback()
         alarms = self.city.desk("--json", "alarms").json
         assert alarms == [], alarms
-        return {"movements": len(moved), "events": events}
+        return len(moved), events
 
     def outcomes(self):
         """cti -> kinds of answer, oldest first."""

@@ -19,7 +19,7 @@ def home(guest):
 
 
 @pytest.fixture(autouse=True)
-def holds(request):
+def holds(request, figures):
     """After each test: at most once, nothing without an answer, no gap, nobody un-revoked."""
     home = request.getfixturevalue("home") if "home" in request.fixturenames else None
     if home and not home.guest.running():  # a test that failed left it so
@@ -27,7 +27,8 @@ def holds(request):
         home.back()
     yield
     if home:
-        home.verify()
+        moved, events = home.verify()
+        figures["checked after each of the faults"] = f"{moved} openings, {events} events"
 
 
 def problems(home):
@@ -125,7 +126,7 @@ CUTS = {"as it is sent": authorized, "when it is accepted": event("authorization
 
 
 @pytest.mark.parametrize("when", CUTS)
-def test_the_power_is_cut(home, when):
+def test_the_power_is_cut(home, when, figures):
     """What reached the disk is there, what did not was not promised."""
     with Traffic(home.city) as traffic:
         traffic.wait_done()
@@ -138,8 +139,10 @@ def test_the_power_is_cut(home, when):
     held = {d["name"]: d["iat"] for d in home.city.recorder.state(GATEWAY)["documents"]}
     wait_for("the will is told", lambda: home.city.recorder.last(
         f"lockbridge/gw/{GATEWAY}/presence") == b"offline", 240)
+    began = time.monotonic()
     home.guest.boot()
     home.back()
+    figures[f"power cut {when}: from power on to a door that opens"] = time.monotonic() - began
     now = {d["name"]: d["iat"] for d in home.city.recorder.state(GATEWAY)["documents"]}
     assert all(now[name] >= iat for name, iat in held.items()), (held, now)
     home.refuses(BO)
