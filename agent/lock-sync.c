@@ -357,8 +357,11 @@ bool lock_absorb(struct lock *l, enum open_said said, const struct open_answer *
 	}
 	if (said == OPEN_RECEIPT && answer->result.has_n && answer->result.n <= l->n)
 		return true; /* told twice */
-	if (l->owed == 0 && said == OPEN_RECEIPT && answer->result.has_n && l->log_done) {
-		lock_publish(l, answer); /* overtaken by the log's end */
+	/* Overtaken by the log's end, which told of it; a newer one is nobody's answer, and filing it
+	 * would hide what the log says of that number. */
+	if (l->owed == 0 && said == OPEN_RECEIPT && answer->result.has_n && l->log_done &&
+	    answer->result.n <= l->head) {
+		lock_publish(l, answer);
 		return true;
 	}
 	if (l->owed == 0 || (said != OPEN_RECEIPT && said != OPEN_SHORT))
