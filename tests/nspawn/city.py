@@ -56,7 +56,8 @@ class City:
         return json.loads(self.container.run("lockbridgectl", "--json", "events").out)
 
 
-def wait_connected(container, timeout=30):
+def wait_connected(container, timeout=120):
+    # An agent that has missed its broker for half a minute may wait another whole one (backoff_max_ms).
     try:
         wait_for("the agent is connected", lambda: "broker connected" in container.status(), timeout)
     except Failure as failure:
