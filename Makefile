@@ -172,6 +172,22 @@ fuzz: | $(deps-check) $(deps-lint)
 			>$(FB)/$$f.log 2>&1 || { tail -40 $(FB)/$$f.log; exit 1; }; \
 		sed -n 's/^stat::number_of_executed_units: */  executions: /p' $(FB)/$$f.log; done
 
+# --- torture: faults on purpose; SEED=n, MINUTES=m at most, FAULT="names", QUICK=1 as `make check` does ----
+# tests/torture/shim-*.c are preloaded into the programs under test, the other .c are programs.
+shims    := $(patsubst tests/torture/%.c,$(B)/torture/%.so,$(sort $(wildcard tests/torture/shim-*.c)))
+torturers := $(patsubst tests/torture/%.c,$(B)/torture/%,$(filter-out tests/torture/shim-%,$(sort $(wildcard tests/torture/*.c))))
+$(B)/torture/shim-%.so: tests/torture/shim-%.c | $(deps-check)
+	@mkdir -p $(@D)
+	$(call say,LINK)$(CC) $(ours) $(CPPFLAGS) $(CFLAGS) -fPIC -shared $(LDFLAGS) -o $@ $< -ldl
+$(torturers): $(B)/torture/%: $(B)/tests/torture/%.o $(B)/desk.a $(B)/agent.a
+	@mkdir -p $(@D)
+	$(call link)
+.PHONY: torture torture-tools
+torture-tools: $(shims) $(torturers)
+torture: all torture-tools
+	@LOCKBRIDGE_BUILD='$(abspath $(B))' $(PYTHON) -B tests/torture/torture.py $(if $(QUICK),--quick) $(if $(SEED),--seed $(SEED)) \
+		$(if $(MINUTES),--minutes $(MINUTES)) $(FAULT)
+
 # --- benchmarks: figures, never verdicts -------------------------------------------------------------
 benches := $(patsubst tests/bench/%.c,$(B)/bench/%,$(sort $(wildcard tests/bench/bench-*.c)))
 $(B)/bench/%: $(B)/tests/bench/%.o $(B)/desk.a $(B)/agent.a
@@ -280,6 +296,7 @@ help:
 	@echo 'make lint     clang-format, clang-tidy, cppcheck, gcc -fanalyzer'
 	@echo 'make sanitize the tests under ASan and UBSan, the connector thread under TSan'
 	@echo 'make fuzz     SECONDS=30 per target'
+	@echo 'make torture  crashes, power cuts, lying brokers and more, and what they broke; SEED=n, MINUTES=m, FAULT="names"'
 	@echo 'make bench    what a list, a decision and a durable write cost here'
 	@echo 'make install  DESTDIR=, PREFIX=/usr'
 	@echo 'make deb      the Debian packages, into build/deb; make deb-check: are they fit to be given out?'
