@@ -304,7 +304,9 @@ help:
 	@echo 'make cross    packages for arm64 and armhf, unit tests under qemu-user (as root)'
 	@echo 'make clean'
 
+# The guest's root file system belongs to root.
 clean:
+	$(if $(wildcard build/guest build/autopkgtest build/cross),$(sudo) rm -rf build/guest build/autopkgtest build/cross)
 	rm -rf $(if $(filter build,$(B)),$(filter-out build/.deps-%,$(wildcard build/*)),$(B))
 
 -include $(shell find $(B)/agent $(B)/tests -name '*.d' -type f 2>/dev/null)
