@@ -53,8 +53,12 @@ class Row:
         self.notes.append(text)
 
 
+class Skipped(Exception):
+    """This fault cannot be made here, and why."""
+
+
 class Ordeal:
-    """What a fault's run(ordeal) is given."""
+    """What a fault's run(ordeal) is given. It may raise Skipped before its first row."""
 
     def __init__(self, name, seed, quick, seconds):
         self.name, self.seed, self.quick = name, seed, quick
@@ -82,9 +86,11 @@ def names():
 def run_here(name, args):
     """One fault in this process; its rows go to BUILD/torture/NAME.json."""
     ordeal = Ordeal(name, args.seed, args.quick, args.seconds)
-    begun, early = time.monotonic(), None
+    begun, early, skipped = time.monotonic(), None, None
     try:
         importlib.import_module(f"fault_{name}").run(ordeal)
+    except Skipped as why:
+        skipped = str(why)
     except BaseException:
         early = traceback.format_exc()
         print(early, flush=True)
@@ -92,7 +98,7 @@ def run_here(name, args):
         shutil.rmtree(ordeal.dir, ignore_errors=True)
     with open(os.path.join(OUT, name + ".json"), "w", encoding="utf-8") as f:
         json.dump({"name": name, "seed": args.seed, "seconds": round(time.monotonic() - begun, 1),
-                   "early": early, "rows": [vars(row) for row in ordeal.rows]}, f, indent=1)
+                   "early": early, "skipped": skipped, "rows": [vars(row) for row in ordeal.rows]}, f, indent=1)
     return 0 if early is None else 2
 
 
@@ -125,7 +131,9 @@ def show(results):
             for text in row["violations"][:5]:
                 print(f"    {text}")
             well = well and row["tries"] > 0 and not row["violations"]
-        if result["early"] or not result["rows"]:
+        if result.get("skipped"):
+            print(f"{result['name']}: skipped: {result['skipped']}")
+        elif result["early"] or not result["rows"]:
             last = (result["early"] or "it has no row").strip().splitlines()[-1]
             print(f"{result['name']}: ended early, see {os.path.join(OUT, result['name'])}.log: {last}")
             well = False
@@ -160,4 +168,5 @@ def main():
 
 
 if __name__ == "__main__":
+    sys.modules["torture"] = sys.modules["__main__"]  # faults import Skipped from here
     sys.exit(main())
