@@ -8,11 +8,29 @@
 #include <errno.h>
 #include <stdlib.h>
 
+struct issuer {
+	struct key key;
+	bool alive;		       /* named by the keys document in force */
+	uint8_t under_pub[PUBLIC_LEN]; /* not alive: of the root that signed o->under */
+};
+
+/* The next root, or one that left the chain. */
+static const struct key *root_once(const struct trust *trust, struct span kid)
+{
+	if (span_equal(kid, SPAN(trust_root(trust)->kid)))
+		return trust_root(trust);
+	for (size_t i = 0; i < trust->nformer; i++)
+		if (span_equal(kid, SPAN(trust->former[i].kid)))
+			return &trust->former[i];
+	return NULL;
+}
+
 /* A keys document that is in force no longer proves who signed, if one of our roots signed it. */
-static int keyset_under(const struct offer *o, struct keyset *ret)
+static int keyset_under(const struct offer *o, struct issuer *ret_issuer, struct keyset *ret)
 {
 	const struct trust *trust = o->trust;
-	const struct key *root = trust_root(trust);
+	const struct key *root;
+	struct key in_chain;
 	struct token t;
 	int place, r;
 
@@ -22,19 +40,17 @@ static int keyset_under(const struct offer *o, struct keyset *ret)
 	if (t.kind != TOKEN_KEYS)
 		return REASON_WRONG_ROLE;
 	place = trust_chain_index(trust, t.cose.kid);
-	if (place >= 0)
-		r = held_verify(&trust->chain[place], &t.cose);
-	else if (span_equal(t.cose.kid, SPAN(root->kid)))
-		r = key_verify(root, &t.cose);
-	else
-		r = REASON_UNKNOWN_KEY;
-	return r != 0 ? r : keyset_parse(t.keys, ret);
+	root = place >= 0 ? NULL : root_once(trust, t.cose.kid);
+	if (place >= 0) {
+		key_init(&in_chain, trust->chain[place].pub, ROLE_ROOT);
+		root = &in_chain;
+	}
+	r = root ? key_verify(root, &t.cose) : REASON_UNKNOWN_KEY;
+	if (r != 0)
+		return r;
+	memcpy(ret_issuer->under_pub, root->pub, PUBLIC_LEN);
+	return keyset_parse(t.keys, ret);
 }
-
-struct issuer {
-	struct key key;
-	bool alive; /* named by the keys document in force */
-};
 
 static int verify(const struct offer *o, struct issuer *ret)
 {
@@ -46,7 +62,7 @@ static int verify(const struct offer *o, struct issuer *ret)
 
 	ret->alive = true;
 	if (o->under.data && !trust_named(set, cose->kid, role)) {
-		r = keyset_under(o, &under);
+		r = keyset_under(o, ret, &under);
 		if (r != 0)
 			return r;
 		set = &under;
@@ -87,6 +103,7 @@ static int make_held(const struct offer *o, const struct issuer *issuer, struct 
 		return r;
 	ret->under = trust_dup(o->under);
 	ret->under_len = o->under.len;
+	memcpy(ret->under_pub, issuer->under_pub, PUBLIC_LEN);
 	if (!ret->under) {
 		held_deinit(ret);
 		return -ENOMEM;

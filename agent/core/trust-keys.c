@@ -70,14 +70,15 @@ static int burials_prepare(struct burials *b, const struct trust *trust, const s
 	return 0;
 }
 
-static void burials_commit(struct burials *b, const struct keyset *next, size_t keys_len)
+static void burials_commit(struct burials *b, const struct keyset *next, const struct held *keys)
 {
 	for (size_t i = 0; i < b->n; i++) {
 		struct burial *one = &b->all[i];
 
 		if (one->under) {
 			one->held->under = steal(one->under);
-			one->held->under_len = keys_len;
+			one->held->under_len = keys->len;
+			memcpy(one->held->under_pub, keys->pub, PUBLIC_LEN);
 		} else if (trust_named(next, SPAN(one->held->kid), one->role)) {
 			free(one->held->under);
 			one->held->under = NULL;
@@ -115,7 +116,6 @@ static void place_in_chain(struct trust *trust, int place, struct held *held,
 static int apply(struct offer *o, int place, const struct keyset *next)
 {
 	struct trust *trust = o->trust;
-	size_t old_len = trust->nchain > 0 ? trust_keys(trust)->len : 0;
 	cleanup(burials_deinit) struct burials b;
 	struct held held;
 	int r;
@@ -127,7 +127,7 @@ static int apply(struct offer *o, int place, const struct keyset *next)
 	r = held_init(&held, o, trust_root(trust));
 	if (r < 0)
 		return r;
-	burials_commit(&b, next, old_len);
+	burials_commit(&b, next, trust_keys(trust));
 	place_in_chain(trust, place, &held, o->change);
 	keyset_copy(&trust->keyset, next);
 	o->change->applied = true;

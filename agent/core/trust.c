@@ -184,6 +184,33 @@ int trust_restore(struct trust *trust, struct span document, struct span under,
 	return take(&o, &any, false);
 }
 
+static const struct held *held_at(const struct trust *trust, size_t i)
+{
+	return i == 0 ? &trust->policy_held : &trust->lists[i - 1].held;
+}
+
+size_t trust_former(const struct trust *trust, uint8_t ret[static TRUST_FORMER][PUBLIC_LEN])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < 1 + trust->nlists; i++) {
+		const struct held *held = held_at(trust, i);
+		size_t k = 0;
+
+		while (k < n && memcmp(ret[k], held->under_pub, PUBLIC_LEN) != 0)
+			k++;
+		if (held->under && k == n)
+			memcpy(ret[n++], held->under_pub, PUBLIC_LEN);
+	}
+	return n;
+}
+
+void trust_restore_former(struct trust *trust, const uint8_t pub[static PUBLIC_LEN])
+{
+	if (trust->nformer < TRUST_FORMER)
+		key_init(&trust->former[trust->nformer++], pub, ROLE_ROOT);
+}
+
 /* Keys first: they may bring others to life, and bury some. */
 static bool next_to_try(const struct trust *trust, size_t *ret)
 {

@@ -23,8 +23,9 @@
 #include "core/result.h"
 #include "core/revocation.h"
 
-#define TRUST_LISTS 4
-#define TRUST_CHAIN 16
+#define TRUST_LISTS  4
+#define TRUST_CHAIN  16
+#define TRUST_FORMER (1 + TRUST_LISTS)
 /* Kept aside: per kind as many as there may be topics; beyond it the oldest of the kind goes. */
 #define TRUST_PENDING (TRUST_CHAIN + 1 + TRUST_LISTS)
 /* keys: root kid in hex; list: its name; policy: "" */
@@ -43,6 +44,7 @@ struct held {
 	 */
 	uint8_t *under;
 	size_t under_len;
+	uint8_t under_pub[PUBLIC_LEN]; /* the root that signed it */
 };
 
 struct trust_list {
@@ -67,7 +69,9 @@ struct trust {
 	size_t max;	   /* bytes of any document, inflated */
 	struct held chain[TRUST_CHAIN]; /* keys documents, one per root, oldest first */
 	size_t nchain;
-	struct keyset keyset; /* of the last in chain; empty before the first */
+	struct keyset keyset;		 /* of the last in chain; empty before the first */
+	struct key former[TRUST_FORMER]; /* given back by trust_restore_former */
+	size_t nformer;
 	struct policy policy; /* the default until one comes */
 	struct held policy_held;
 	struct trust_list lists[TRUST_LISTS];
@@ -127,13 +131,20 @@ int trust_retry(struct trust *trust, int *ret_verdict, struct trust_change *ret_
  * then policy and lists with their held.under. Anything but 0 is damage, not absence. Documents
  * kept aside are then offered with trust_offer.
  *
- * After a keys document was applied the caller writes, in one transaction, the whole chain, anchor
- * and each held.under: an earlier root that is named again cuts the chain back to its place, and
+ * After a keys document was applied the caller writes, in one transaction, the whole chain, anchor,
+ * trust_former and each held.under: an earlier root that is named again cuts the chain back to its place, and
  * a 17th root makes the oldest go, whose follower becomes the anchor. Whoever slept through more
  * than 16 roots is claimed anew.
  */
 int trust_restore(struct trust *trust, struct span document, struct span under,
 		  struct trust_change *ret);
+/*
+ * The roots that signed what is kept as held.under: they may have left the chain since. Trusted
+ * as the anchor is, and kept beside it; given back before the first trust_restore. The
+ * number.
+ */
+size_t trust_former(const struct trust *trust, uint8_t ret[static TRUST_FORMER][PUBLIC_LEN]);
+void trust_restore_former(struct trust *trust, const uint8_t pub[static PUBLIC_LEN]);
 
 /* Does the keyset in force name this held document's signer with the role of its kind? */
 bool trust_signer_alive(const struct trust *trust, enum token_kind kind, const struct held *held);

@@ -17,6 +17,7 @@ struct store_head {
 
 struct store {
 	struct db *db;
+	struct db *tx;		      /* of store_begin */
 	struct store_options options; /* path and error are not ours to use after store_open */
 	struct store_head head;	      /* as on disk: set after the commit */
 	char stream[33];
@@ -43,6 +44,10 @@ int store_put_head(struct store *store, const struct store_head *head);
 /* Adds an event to head and table, within a transaction. */
 int store_add_event(struct store *store, struct store_head *head, const char *payload,
 		    struct span correlation);
+/* Ends the transaction of a change to a document or value. */
+int store_seal(struct store *store, struct db **tx);
+int store_check_manifest(struct db *db);
+int store_check_documents(struct db *db);
 /* At open: are as many rows there as the head says? */
 int store_check_events(struct store *store);
 int store_check_authorizations(struct store *store);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The store: opening, values, documents, locks. Authorizations are in store-auth.c, events in
- * store-event.c.
+ * The store: opening, values, locks. Documents are in store-document.c, authorizations in
+ * store-auth.c, events in store-event.c.
  *
  * Documents and values (the clock's floor, the reader's seed) are few and small in number: one
  * manifest, a hash over the checksums of them all, is written with each change, so that a row that
@@ -198,7 +198,7 @@ static int put_manifest(struct db *db)
 	return r < 0 ? r : put_value(db, "manifest", SPAN(hash));
 }
 
-static int check_manifest(struct db *db)
+int store_check_manifest(struct db *db)
 {
 	uint8_t is[SHA256_LEN], should[SHA256_LEN];
 	int r = get_own_value(db, "manifest", should, sizeof(should));
@@ -219,6 +219,42 @@ static void settle(struct store *s)
 	(void)db_checkpoint(s->db);
 }
 
+/* Ends a change of a document or value: with the manifest, unless a larger one ends it. */
+int store_seal(struct store *s, struct db **tx)
+{
+	int r = s->tx ? 0 : put_manifest(s->db);
+
+	if (r == 0)
+		r = db_commit(tx);
+	if (r == 0 && !s->tx)
+		settle(s);
+	return r;
+}
+
+int store_begin(struct store *s, struct store **ret_tx)
+{
+	int r = s->tx ? -EINVAL : db_begin(s->db, &s->tx);
+
+	if (r == 0)
+		*ret_tx = s;
+	return r;
+}
+
+int store_commit(struct store **tx)
+{
+	struct store *s = steal(*tx);
+	cleanup(db_rollbackp) struct db *outer = steal(s->tx);
+
+	return store_seal(s, &outer);
+}
+
+void store_rollbackp(struct store **tx)
+{
+	if (*tx)
+		db_rollbackp(&(*tx)->tx);
+	*tx = NULL;
+}
+
 int store_put_value(struct store *s, const char *key, struct span value)
 {
 	cleanup(db_rollbackp) struct db *tx = NULL;
@@ -230,128 +266,12 @@ int store_put_value(struct store *s, const char *key, struct span value)
 	r = db_begin(s->db, &tx);
 	if (r == 0)
 		r = put_value(s->db, key, value);
-	if (r == 0)
-		r = put_manifest(s->db);
-	if (r == 0)
-		r = db_commit(&tx);
-	if (r == 0)
-		settle(s);
-	return r;
+	return r == 0 ? store_seal(s, &tx) : r;
 }
 
 int store_get_value(struct store *s, const char *key, void *ret, size_t cap, size_t *ret_len)
 {
 	return get_value(s->db, key, ret, cap, ret_len);
-}
-
-/* --- documents --- */
-
-static void document_sum(const char *slot, uint64_t order, struct span document, struct span under,
-			 uint8_t ret[static ROW_SUM_LEN])
-{
-	uint8_t buf[8];
-	const struct span fields[] = {span_str(slot), row_number(order, buf), document, under};
-
-	row_sum(ROW_DOCUMENT, fields, ARRAY_SIZE(fields), ret);
-}
-
-static int write_document(struct db *db, const char *slot, int order, struct span document,
-			  struct span under)
-{
-	cleanup(db_end) struct db_query q =
-		db_query(db, "INSERT OR REPLACE INTO document(slot, ord, content, under, sum)"
-			     " VALUES(?, ?, ?, ?, ?)");
-	uint8_t sum[ROW_SUM_LEN];
-
-	document_sum(slot, (uint64_t)order, document, under, sum);
-	db_bind_text(&q, slot);
-	db_bind_int(&q, order);
-	db_bind_blob(&q, document.len ? document : span_of("", 0));
-	db_bind_blob(&q, under.len ? under : span_of("", 0));
-	db_bind_blob(&q, SPAN(sum));
-	return db_run(&q);
-}
-
-int store_put_document(struct store *s, const char *slot, int order, struct span document,
-		       struct span under)
-{
-	cleanup(db_rollbackp) struct db *tx = NULL;
-	int r = db_begin(s->db, &tx);
-
-	if (r == 0)
-		r = write_document(s->db, slot, order, document, under);
-	if (r == 0)
-		r = put_manifest(s->db);
-	if (r == 0)
-		r = db_commit(&tx);
-	if (r == 0)
-		settle(s);
-	return r;
-}
-
-int store_delete_document(struct store *s, const char *slot)
-{
-	cleanup(db_rollbackp) struct db *tx = NULL;
-	cleanup(db_end) struct db_query q = db_query(s->db, "DELETE FROM document WHERE slot = ?");
-	int r = db_begin(s->db, &tx);
-
-	if (r < 0)
-		return r;
-	db_bind_text(&q, slot);
-	r = db_run(&q);
-	if (r == 0 && db_changes(s->db) == 0)
-		r = -ENOENT;
-	if (r == 0)
-		r = put_manifest(s->db);
-	if (r == 0)
-		r = db_commit(&tx);
-	if (r == 0)
-		settle(s);
-	return r;
-}
-
-int store_each_document(struct store *s, store_document_fn fn, void *user)
-{
-	cleanup(db_end) struct db_query q = db_query(
-		s->db, "SELECT slot, ord, content, under, sum FROM document ORDER BY ord, slot");
-	bool damaged = false;
-	int r;
-
-	while ((r = db_step(&q)) > 0) {
-		struct span document = db_blob(&q, 2), under = db_blob(&q, 3);
-		const char *slot = db_text(&q, 0);
-		uint8_t sum[ROW_SUM_LEN];
-
-		document_sum(slot, (uint64_t)db_int(&q, 1), document, under, sum);
-		if (!span_equal(db_blob(&q, 4), SPAN(sum))) {
-			db_damaged(s->db, "the document in \"%s\"", slot);
-			damaged = true;
-			continue;
-		}
-		r = fn(slot, document, under, user);
-		if (r < 0)
-			return r;
-	}
-	if (r < 0 || damaged)
-		return r < 0 ? r : -EBADMSG;
-	return check_manifest(s->db);
-}
-
-static int check_documents(struct db *db)
-{
-	cleanup(db_end) struct db_query q =
-		db_query(db, "SELECT slot, ord, content, under, sum FROM document");
-	int r;
-
-	while ((r = db_step(&q)) > 0) {
-		uint8_t sum[ROW_SUM_LEN];
-
-		document_sum(db_text(&q, 0), (uint64_t)db_int(&q, 1), db_blob(&q, 2),
-			     db_blob(&q, 3), sum);
-		if (!span_equal(db_blob(&q, 4), SPAN(sum)))
-			return db_damaged(db, "the document in \"%s\"", db_text(&q, 0));
-	}
-	return r;
 }
 
 /* --- locks --- */
@@ -477,9 +397,9 @@ static int check(struct store *s)
 	int r = check_pairs(s->db);
 
 	if (r == 0)
-		r = check_documents(s->db);
+		r = store_check_documents(s->db);
 	if (r == 0)
-		r = check_manifest(s->db);
+		r = store_check_manifest(s->db);
 	if (r == 0)
 		r = get_own_value(s->db, "stream", stream, sizeof(stream));
 	if (r == 0)

@@ -36,6 +36,22 @@ void store_close(struct store *store);
 void store_closep(struct store **store);
 const char *store_error(const struct store *store);
 
+/*
+ * Several changes of documents and values as one: on disk together with the commit, or not at all.
+ *
+ *	cleanup(store_rollbackp) struct store *tx = NULL;
+ *
+ *	r = store_begin(store, &tx);
+ *	...
+ *	return store_commit(&tx);
+ *
+ * They do not nest (-EINVAL); store_each_document and the rest of the store have to wait. After a
+ * change that failed the commit gives -ECANCELED.
+ */
+int store_begin(struct store *store, struct store **ret_tx);
+int store_commit(struct store **tx);
+void store_rollbackp(struct store **tx);
+
 /* Small values: "floor", "reader" (seed), ... -ENOENT if missing; -ENOSPC if cap is too small.
  * "stream", "head" and "manifest" are the store's own: -EINVAL. */
 int store_put_value(struct store *store, const char *key, struct span value);
@@ -50,6 +66,8 @@ const char *store_stream(const struct store *store);
 int store_put_document(struct store *store, const char *slot, int order, struct span document,
 		       struct span under);
 int store_delete_document(struct store *store, const char *slot);
+/* All whose slot begins so; none is fine. */
+int store_delete_documents(struct store *store, const char *prefix);
 typedef int (*store_document_fn)(const char *slot, struct span document, struct span under,
 				 void *user); /* < 0 ends it */
 /* -EBADMSG if any row is damaged or missing (after the sound ones were given). fn must not change

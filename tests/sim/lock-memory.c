@@ -281,12 +281,12 @@ int lock_memory_open(const char *dir, struct lock_memory *ret)
 
 static void put_held(struct cbor_writer *w, const struct held *held)
 {
-	cbor_put_array(w, 2);
+	cbor_put_array(w, held->under ? 3 : 1);
 	cbor_put_bytes(w, span_of(held->document, held->len));
-	if (held->under)
-		cbor_put_bytes(w, span_of(held->under, held->under_len));
-	else
-		cbor_put_null(w);
+	if (!held->under)
+		return;
+	cbor_put_bytes(w, span_of(held->under, held->under_len));
+	cbor_put_bytes(w, SPAN(held->under_pub));
 }
 
 int lock_documents_put(const char *dir, const struct trust *trust)
@@ -313,7 +313,7 @@ int lock_documents_get(const char *dir, struct trust *trust)
 {
 	cleanup(freep) uint8_t *buf = NULL;
 	struct cbor_reader r;
-	size_t len, n;
+	size_t len, n, parts;
 	int e;
 
 	e = get_sealed(dir, "documents", DOCUMENTS_CAP, &buf, &len);
@@ -321,17 +321,18 @@ int lock_documents_get(const char *dir, struct trust *trust)
 		return e == -ENOENT ? 0 : e;
 	cbor_reader_init(&r, span_of(buf, len));
 	for (n = cbor_enter_array(&r); n && !r.failed; n--) {
-		struct span document, under = {0};
+		struct span document, under = {0}, root = {0};
 		struct trust_change change;
 
-		if (cbor_enter_array(&r) != 2)
-			return -EBADMSG;
+		parts = cbor_enter_array(&r);
 		document = cbor_bytes(&r);
-		if (cbor_peek(&r) == CBOR_NULL)
-			cbor_null(&r);
-		else
+		if (parts == 3) {
 			under = cbor_bytes(&r);
+			root = cbor_bytes(&r);
+		}
 		cbor_leave(&r);
+		if (root.len == PUBLIC_LEN)
+			trust_restore_former(trust, root.data);
 		if (r.failed || trust_restore(trust, document, under, &change) != 0)
 			return -EBADMSG;
 	}

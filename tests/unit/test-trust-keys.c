@@ -326,6 +326,50 @@ static void keys_beside_a_document_are_verified_whoever_of_our_roots_signed_them
 	assert_true(change.applied);
 }
 
+static void assert_list_comes_back(void)
+{
+	uint8_t former[TRUST_FORMER][PUBLIC_LEN];
+	cleanup(trust_freep) struct trust *again = fresh_trust();
+	size_t n = trust_former(trust, former);
+
+	assert_int_equal(n, 1);
+	trust_restore_former(again, former[0]);
+	for (size_t i = 0; i < trust->nchain; i++)
+		assert_int_equal(give_back(again, &trust->chain[i]), 0);
+	assert_int_equal(give_back(again, &trust->lists[0].held), 0);
+	assert_int_equal(status_list_get(again->lists[0].list, 7), STATUS_REVOKED);
+	assert_memory_equal(again->lists[0].held.under_pub, trust->lists[0].held.under_pub,
+			    PUBLIC_LEN);
+}
+
+static void a_list_is_restored_though_the_root_of_its_keys_fell_out_of_the_chain(void **state)
+{
+	struct signer dead = sign_signer(61);
+
+	make_roots();
+	assert_applied(keys_with(&dead, &roots[1], T, &roots[0]));
+	assert_applied(list_revoking(7, T, &dead));
+	for (int i = 1; i < ROOTS - 1; i++)
+		assert_applied(links[i]);
+	assert_int_equal(trust->nchain, TRUST_CHAIN);
+	assert_null(trust_keys_by(trust, SPAN(roots[0].kid)));
+	assert_list_comes_back();
+}
+
+static void a_list_is_restored_though_its_root_was_cut_away(void **state)
+{
+	struct signer dead = sign_signer(61);
+
+	make_roots();
+	assert_applied(links[0]);
+	assert_applied(keys_with(&dead, &roots[0], T, &roots[1]));
+	assert_applied(list_revoking(7, T, &dead));
+	/* the first root is named again, and with its next document the second is gone */
+	assert_applied(sign_city_keys(&city, &roots[0], T + 1, &roots[0]));
+	assert_int_equal(trust->nchain, 1);
+	assert_list_comes_back();
+}
+
 static void a_chain_with_a_missing_link_is_damage(void **state)
 {
 	make_roots();
@@ -352,6 +396,8 @@ int main(void)
 		TEST(a_tampered_document_is_refused_when_read_back),
 		TEST(a_list_is_not_restored_under_keys_that_no_root_of_ours_signed),
 		TEST(keys_beside_a_document_are_verified_whoever_of_our_roots_signed_them),
+		TEST(a_list_is_restored_though_the_root_of_its_keys_fell_out_of_the_chain),
+		TEST(a_list_is_restored_though_its_root_was_cut_away),
 		TEST(a_chain_with_a_missing_link_is_damage),
 	};
 
