@@ -160,8 +160,10 @@ sanitize:
 # --- fuzzing: SECONDS per target, from the corpus kept in tests/fuzz/corpus ------------------------
 fuzzers := $(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/fuzz-*.c)))
 FB      := build/fuzz
-$(FB)/fuzz-%: $(FB)/tests/fuzz/fuzz-%.o $(FB)/agent.a $(FB)/desk.a
-	clang -fsanitize=fuzzer,address,undefined $(LDFLAGS) -o $@ $^ $(call pc,--libs) -pthread
+$(FB)/fuzz-%: $(FB)/tests/fuzz/fuzz-%.o $(FB)/desk.a $(FB)/agent.a
+	clang -fsanitize=fuzzer,address,undefined $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(call pc,--libs) -pthread
+# The lock's firmware without its flash: the fuzzer is that.
+$(FB)/fuzz-lock: $(patsubst %,$(FB)/tests/sim/lock-%.o,firmware execute answer)
 fuzz: | $(deps-check) $(deps-lint)
 	@$(MAKE) --no-print-directory B=$(FB) CC=clang SAN=address,undefined,fuzzer-no-link \
 		$(addprefix $(FB)/,$(fuzzers))

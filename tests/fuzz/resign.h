@@ -13,11 +13,14 @@ size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 #define RESIGN_HEAD    1
 #define RESIGN_RECORDS 24
 
-static inline void must(bool truth)
-{
-	if (!truth)
-		abort();
-}
+/* abort() alone would not say which one. */
+#define must(truth)                                                                                \
+	do {                                                                                       \
+		if (!(truth)) {                                                                    \
+			fprintf(stderr, "%s:%d: must: %s\n", __FILE__, __LINE__, #truth);          \
+			abort();                                                                   \
+		}                                                                                  \
+	} while (0)
 
 struct resign_record {
 	size_t at; /* of its length */
