@@ -5,7 +5,8 @@ Pure: the observer feeds it, and so do made-up histories in test_observer.py. No
 which something was heard: witnesses miss messages, brokers repeat old ones. What counts is order that
 cannot be argued with: a gateway's events by their number, a lock's receipts by theirs.
 
-  movement  at most once per authorization, and none that no gateway accepted (or that was for the door)
+  movement  at most once per relayed authorization, and none that no gateway accepted. One for the door serves for
+            a shift: there each movement has a receipt of its own
   chain     numbers without a gap, each naming the hash of the one before, no number with two contents
   outcome   each accepted authorization has one; done if and only if the bolt moved; once known it stays
   rollback  what a gateway or a lock says that it holds never gets older; a dead signer's may be replaced
@@ -187,9 +188,15 @@ class History:
         return (self.wrong + self._moved_twice() + self._chains() + self._streams() + self._outcomes()
                 + self._gateways_back() + self._locks_back() + self._revoked_accepted() + self._revoked_moved())
 
+    def at_door(self, lock, cti):
+        """By what the city issued; else by the lock's word."""
+        if cti in self.issued:
+            return self.issued[cti]["door"]
+        return any(result.get("via") == "door" for result in self.words(lock).get(cti, []))
+
     def _moved_twice(self):
-        return [f"movement: {lock} moved {n} times for {cti}"
-                for lock, ctis in self.moved.items() for cti, n in ctis.items() if n > 1]
+        return [f"movement: {lock} moved {n} times for {cti}" for lock, ctis in self.moved.items()
+                for cti, n in ctis.items() if n > 1 and not self.at_door(lock, cti)]
 
     def _chains(self):
         found = []
@@ -338,26 +345,34 @@ class History:
                                                   if e["type"] != "authorization.refused"}]
 
     def words(self, lock):
-        """cti -> what the lock's receipts say of it."""
-        return {cti: result for _, result, cti in self.receipts.get(lock, {}).values() if cti}
+        """cti -> what the lock's receipts say of it, in order."""
+        words = collections.defaultdict(list)
+        for _, (_, result, cti) in sorted(self.receipts.get(lock, {}).items()):
+            if cti:
+                words[cti].append(result)
+        return words
 
     def unreported(self):
         """Movements without a receipt, or that nobody accepted, or whose receipt changed nobody's mind."""
-        found, told = [], collections.defaultdict(list)
+        told = collections.defaultdict(list)
         for stream in self.events:
             for cti, events in self.told(stream).items():
                 told[cti] += events
+        found = []
         for lock, ctis in self.moved.items():
             words = self.words(lock)
-            for cti in ctis:
-                word, types = words.get(cti), [e["type"] for e in told[cti]]
-                if not word:
-                    found.append(f"receipt: {lock} moved for {cti}, and there is no receipt")
-                    continue
-                door = word.get("via") == "door" or self.issued.get(cti, {}).get("door")
-                if not door and "authorization.accepted" not in types and not self.store_lost:
-                    found.append(f"movement: {lock} moved for {cti}, which no gateway accepted")
-                last = [e["outcome"] for e in told[cti] if e["type"] == "authorization.outcome"][-1:]
-                if last == ["unknown"] and word["outcome"] in ("done", "failed") and not self.store_lost:
-                    found.append(f"outcome: {lock} said {word['outcome']} of {cti}, and it is still unknown")
+            for cti, n in ctis.items():
+                if len(words[cti]) < n:
+                    found.append(f"receipt: {lock} moved {n} times for {cti}, and there are {len(words[cti])} receipts")
+                elif not self.at_door(lock, cti) and not self.store_lost:
+                    found += self._unsettled(lock, cti, words[cti][-1]["outcome"], told[cti])
         return found
+
+    def _unsettled(self, lock, cti, word, events):
+        """One that moved by relay: word is the lock's."""
+        last = [e["outcome"] for e in events if e["type"] == "authorization.outcome"][-1:]
+        if "authorization.accepted" not in [e["type"] for e in events]:
+            return [f"movement: {lock} moved for {cti}, which no gateway accepted"]
+        if last == ["unknown"] and word in ("done", "failed"):
+            return [f"outcome: {lock} said {word} of {cti}, and it is still unknown"]
+        return []

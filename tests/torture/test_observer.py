@@ -142,10 +142,19 @@ def test_a_movement_that_nobody_accepted(story):
     only(story.left(), "movement:", "no gateway accepted")
 
 
-def test_a_movement_at_the_door_needs_no_gateway(story):
+def test_movements_at_the_door_need_no_gateway_but_a_receipt_each(story):
     cti = os.urandom(16).hex()
-    story.moves(cti).files(story.receipt(cti, via="door"))
-    assert story.broken() == [] and story.left() == []
+    story.moves(cti, cti).files(story.receipt(cti, via="door"))
+    assert story.broken() == []
+    only(story.left(), "receipt:", "moved 2 times", "1 receipts")
+    story.files(story.receipt(cti, via="door"))
+    assert story.left() == []
+
+
+def test_a_lock_cannot_make_a_relayed_opening_one_for_the_door(story):
+    cti = story.authorization()
+    story.moves(cti, cti).files(story.receipt(cti, via="door"))
+    only(story.broken(), "movement:", "2 times")
 
 
 # --- nothing that was reported is lost ---------------------------------------------------------------------------
@@ -233,7 +242,7 @@ def test_an_outcome_that_was_known_changes(story, words):
 def test_unknown_becomes_what_the_receipt_says(story):
     cti = story.authorization()
     story.accepted(cti).moves(cti).outcome(cti, "unknown")
-    only(story.left(), "receipt:", "there is no receipt")
+    only(story.left(), "receipt:", "there are 0 receipts")
     receipt = story.receipt(cti)
     story.files(receipt)
     only(story.left(), "outcome:", "still unknown")
@@ -366,7 +375,7 @@ def test_a_movement_without_a_receipt(story):
     cti = story.authorization()
     story.accepted(cti).moves(cti).outcome(cti)
     assert story.broken() == []
-    only(story.left(), "receipt:", "there is no receipt")
+    only(story.left(), "receipt:", "there are 0 receipts")
 
 
 def test_two_receipts_with_one_number(story):
