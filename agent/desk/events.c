@@ -272,8 +272,13 @@ int event_file(struct db *db, const char *gateway, struct span payload, uint64_t
 	*ret = (struct filed){0};
 	if (r == 0)
 		r = gateway_known(db, gateway);
-	if (r <= 0)
+	if (r < 0)
+		return r;
+	if (r == 0) {
+		/* not by a rollback: it would take along what a batch holds already */
+		r = db_commit(&tx);
 		return r < 0 ? r : REASON_WRONG_TOPIC;
+	}
 	r = event_parse(payload, &ret->event);
 	if (r == -EINVAL) {
 		r = alarm_raise(db, now, "event-malformed", gateway, "it sends what is no event");

@@ -651,6 +651,26 @@ static void an_event_brings_its_receipt_and_the_outcome(void **state)
 	free(text);
 }
 
+static void a_strangers_event_costs_the_batch_nothing(void **state)
+{
+	struct desk_fixture *f = *state;
+	cleanup(db_rollbackp) struct db *batch = NULL;
+	struct stream s = {0};
+	cleanup(freep) char *first = next_event(&s, (struct event){.type = EVENT_GATEWAY_STARTED});
+	cleanup(freep) char *second = next_event(&s, (struct event){.type = EVENT_GATEWAY_STARTED});
+	bool is_new;
+
+	must(db_begin(f->desk.db, &batch));
+	must(take(f, "gw-1", first, &is_new));
+	assert_true(is_new);
+	assert_int_equal(take(f, "gw-9", second, &is_new), REASON_WRONG_TOPIC);
+	must(take(f, "gw-1", second, &is_new));
+	assert_true(is_new);
+	must(db_commit(&batch));
+	must(take(f, "gw-1", first, &is_new));
+	assert_false(is_new);
+}
+
 int main(void)
 {
 #define test(name) cmocka_unit_test_setup_teardown(name, desk_fixture_setup, desk_fixture_teardown)
@@ -677,6 +697,7 @@ int main(void)
 		test(a_stream_that_another_gateway_goes_on_with_is_an_alarm),
 		test(trimmed_events_are_not_filed_again_and_the_chain_goes_on),
 		test(rubbish_and_strangers_are_not_filed),
+		test(a_strangers_event_costs_the_batch_nothing),
 		test(an_event_brings_its_receipt_and_the_outcome),
 	};
 
