@@ -120,6 +120,10 @@ static int on_step(sd_event_source *source, int fd, uint32_t events, void *user)
 	 */
 	arm(fd);
 	c->steps++;
+	/* The kernel forgets with the step that it was synchronised. Whoever sets it right may say so
+	 * in the same system call, long before timedate1 is asked: an answer from now on is a fresh
+	 * word, also if it was yes before. */
+	c->ntp = false;
 	if (c->bus) {
 		c->again = c->call != NULL;
 		ask_in(c, 0);

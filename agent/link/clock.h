@@ -7,7 +7,8 @@
  *
  * timedate1 sends no signal when the property changes: it is asked at start, after each step of the
  * clock, every CLOCK_ASK_SOON_S until it says yes, and every CLOCK_ASK_S from then on. Without an
- * answer the time is not synchronised. A step is noticed at once (TFD_TIMER_CANCEL_ON_SET).
+ * answer the time is not synchronised. A step is noticed at once (TFD_TIMER_CANCEL_ON_SET), and takes
+ * the last answer back: the next yes is a fresh one.
  */
 #include <systemd/sd-event.h>
 
