@@ -5,12 +5,13 @@
  *
  *   clock-sim [--control SOCKET]
  *
- * Control: `synchronised yes|no`. Prints "ready". The bus is the system bus, or
+ * Control: `synchronised yes|no [PID]`: for everybody, or what this process is told from then on, so
+ * that several boxes can share a bus. Prints "ready". The bus is the system bus, or
  * DBUS_SYSTEM_BUS_ADDRESS.
  */
 #include <getopt.h>
 #include <signal.h>
-#include <stddef.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,27 +23,68 @@
 #define PATH "/org/freedesktop/timedate1"
 #define NAME "org.freedesktop.timedate1"
 
+#define BOXES_MAX 64
+
+struct box {
+	pid_t pid;
+	bool synchronised;
+};
+
 struct sim {
 	sd_bus *bus;
-	int synchronised;
+	bool synchronised;
+	struct box boxes[BOXES_MAX];
+	size_t next; /* place to take; those not taken yet have pid 0 */
 };
+
+static struct box *find(struct sim *sim, pid_t pid)
+{
+	for (size_t i = 0; i < BOXES_MAX; i++)
+		if (sim->boxes[i].pid == pid)
+			return &sim->boxes[i];
+	return NULL;
+}
+
+static int get_synchronised(sd_bus *bus, const char *path, const char *interface, const char *name,
+			    sd_bus_message *reply, void *user, sd_bus_error *error)
+{
+	sd_bus_message *call = sd_bus_get_current_message(bus);
+	struct sim *sim = user;
+	sd_bus_creds *creds = NULL;
+	struct box *box = NULL;
+	pid_t pid = 0;
+
+	if (sim->next && sd_bus_query_sender_creds(call, SD_BUS_CREDS_PID, &creds) >= 0 &&
+	    sd_bus_creds_get_pid(creds, &pid) >= 0)
+		box = find(sim, pid);
+	sd_bus_creds_unref(creds);
+	return sd_bus_message_append(reply, "b", box ? box->synchronised : sim->synchronised);
+}
 
 static const sd_bus_vtable vtable[] = {
 	SD_BUS_VTABLE_START(0),
-	SD_BUS_PROPERTY("NTPSynchronized", "b", NULL, offsetof(struct sim, synchronised), 0),
+	SD_BUS_PROPERTY("NTPSynchronized", "b", get_synchronised, 0, 0),
 	SD_BUS_VTABLE_END,
 };
 
 static char *on_control(char *line, char **error, void *user)
 {
 	struct sim *sim = user;
+	char word[4], end;
+	struct box *box;
+	int pid = 0, n = sscanf(line, "synchronised %3s %d %c", word, &pid, &end);
+	bool yes = n > 0 && strcmp(word, "yes") == 0;
 
-	if (strcmp(line, "synchronised yes") == 0)
-		sim->synchronised = 1;
-	else if (strcmp(line, "synchronised no") == 0)
-		sim->synchronised = 0;
-	else
-		*error = strdup("synchronised yes|no");
+	if (n < 1 || n > 2 || (!yes && strcmp(word, "no") != 0)) {
+		*error = strdup("synchronised yes|no [PID]");
+	} else if (n == 1) {
+		sim->synchronised = yes;
+	} else {
+		box = find(sim, pid);
+		if (!box) /* the oldest gives way: it is long gone */
+			box = &sim->boxes[sim->next++ % BOXES_MAX];
+		*box = (struct box){pid, yes};
+	}
 	return NULL;
 }
 
@@ -50,7 +92,7 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {{"control", required_argument, NULL, 'c'}, {0}};
 	struct control_socket *socket = NULL;
-	struct sim sim = {.synchronised = 1};
+	struct sim sim = {.synchronised = true};
 	const char *control = NULL;
 	sd_event *event = NULL;
 	sigset_t set;
