@@ -656,8 +656,8 @@ static void a_strangers_event_costs_the_batch_nothing(void **state)
 	struct desk_fixture *f = *state;
 	cleanup(db_rollbackp) struct db *batch = NULL;
 	struct stream s = {0};
-	cleanup(freep) char *first = next_event(&s, (struct event){.type = EVENT_GATEWAY_STARTED});
-	cleanup(freep) char *second = next_event(&s, (struct event){.type = EVENT_GATEWAY_STARTED});
+	cleanup(freep) char *first = next_event(&s, (struct event){.type = EVENT_STARTED});
+	cleanup(freep) char *second = next_event(&s, (struct event){.type = EVENT_STARTED});
 	bool is_new;
 
 	must(db_begin(f->desk.db, &batch));
