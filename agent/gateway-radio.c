@@ -439,7 +439,7 @@ static void on_advert(const struct bluez_advert *heard, void *user)
 	search(gw, heard->address);
 }
 
-static void on_recovery(enum bluez_rung rung, const char *detail, void *user)
+static void on_recovery(enum bluez_rung rung, bool failed, const char *detail, void *user)
 {
 	static const char *const words[BLUEZ_RUNGS] = {
 		[BLUEZ_RUNG_NONE] = "heard again",
@@ -452,9 +452,10 @@ static void on_recovery(enum bluez_rung rung, const char *detail, void *user)
 	struct event event = {.type = EVENT_RADIO_RECOVERY};
 
 	gw->rung = rung;
-	if (rung != BLUEZ_RUNG_NONE)
+	if (rung != BLUEZ_RUNG_NONE && !failed)
 		gw->recoveries++;
-	snprintf(event.detail, sizeof(event.detail), "%s", words[rung]);
+	snprintf(event.detail, sizeof(event.detail), "%s%s", words[rung],
+		 failed ? ": refused" : "");
 	log_fact(rung == BLUEZ_RUNG_NONE ? LOG_INFO : LOG_WARNING, "radio recovery", "RUNG",
 		 words[rung], "DETAIL", detail, NULL);
 	(void)gateway_event(gw, &event);

@@ -63,7 +63,7 @@ void bluez_scan_heard(struct bluez *b)
 	s->rung = BLUEZ_RUNG_NONE;
 	s->patience = 1;
 	b->counters.rung[BLUEZ_RUNG_NONE]++;
-	b->ops->recovery(BLUEZ_RUNG_NONE, "adverts are heard again", b->user);
+	b->ops->recovery(BLUEZ_RUNG_NONE, false, "adverts are heard again", b->user);
 }
 
 static void report(struct bluez *b, const char *what, DBusMessage *reply)
@@ -74,7 +74,7 @@ static void report(struct bluez *b, const char *what, DBusMessage *reply)
 		return;
 	bluez_error_text(reply, text, sizeof(text));
 	snprintf(detail, sizeof(detail), "%s: %s", what, text);
-	b->ops->recovery(b->scan.rung, detail, b->user);
+	b->ops->recovery(b->scan.rung, true, detail, b->user);
 }
 
 static void on_switched_off(struct DBusMessage *reply, void *user)
@@ -142,7 +142,7 @@ static void climb(struct bluez *b)
 	case BLUEZ_RUNGS:
 		break;
 	}
-	b->ops->recovery(s->rung, detail, b->user);
+	b->ops->recovery(s->rung, false, detail, b->user);
 }
 
 static int on_silence(sd_event_source *source, uint64_t usec, void *user)

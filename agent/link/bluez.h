@@ -62,8 +62,9 @@ struct bluez_ops {
 	void (*adapter)(bool up, const char *name, const char *detail, void *user);
 	/* From our own kind only, duplicates included. */
 	void (*advert)(const struct bluez_advert *advert, void *user);
-	/* A rung was climbed (or the ladder left); detail: what happened, in words. */
-	void (*recovery)(enum bluez_rung rung, const char *detail, void *user);
+	/* A rung was climbed (or the ladder left), or, failed, was tried in vain after it had been
+	 * told; detail: what happened, in words. */
+	void (*recovery)(enum bluez_rung rung, bool failed, const char *detail, void *user);
 };
 
 struct bluez_counters {

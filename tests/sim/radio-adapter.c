@@ -128,8 +128,10 @@ void adapter_power(struct adapter *a, bool on)
 	if (a->powered == on)
 		return;
 	a->powered = on;
-	if (!on)
+	if (!on) {
 		take_power(a);
+		discovery_cured(a->board, CURE_POWER);
+	}
 	object_changed(a->obj, ADAPTER, "Powered");
 	advert_wake(a->radio);
 	link_kick(a->radio);

@@ -212,20 +212,48 @@ void advert_wake(struct radio *r)
 		radio_after(r, 1000000 / r->flood_rate, on_flood, r, &r->flood);
 }
 
+/* Service data as a lock of ours has it. */
+static void lock_data(struct advert_data *d, const uint8_t *bytes, size_t len)
+{
+	d->services = 1;
+	snprintf(d->service[0].uuid, UUID_SIZE, "%s", LOCK_SERVICE);
+	d->service[0].len = (uint8_t)len;
+	memcpy(d->service[0].data, bytes, len);
+}
+
+int advert_spoof(struct radio *r, struct board *b, const uint8_t *bytes, size_t len)
+{
+	struct advert_data data = {.connectable = true, .has_flags = true, .flags = 0x06};
+
+	if (len > AD_MAX - 18 - 3)
+		return -EMSGSIZE;
+	lock_data(&data, bytes, len);
+	discovery_report(r, b, b->addr, false, &data);
+	return 0;
+}
+
 /* Foreign devices with random addresses, each heard in its turn. */
 static int on_flood(sd_event_source *s, uint64_t usec, void *user)
 {
 	struct radio *r = user;
 	uint32_t n = r->flood_next++ % r->flood_size;
-	struct advert_data data = {
-		.connectable = true, .has_flags = true, .flags = 0x06, .makers = 1};
+	struct advert_data data = {.connectable = true, .has_flags = true, .flags = 0x06};
+	uint8_t bytes[12];
 	uint8_t addr[6] = {
 		0xc0, 0x5e, (uint8_t)(n >> 24), (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n};
 
-	data.maker[0].company = 0xffff;
-	data.maker[0].len = 12;
-	for (int i = 0; i < 12; i++)
-		data.maker[0].data[i] = (uint8_t)radio_random(r, 256);
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)radio_random(r, 256);
+	if (r->flood_ours) {
+		bytes[0] = 1; /* the profile; no flags, and any bytes */
+		bytes[1] = 0;
+		lock_data(&data, bytes, 8);
+	} else {
+		data.makers = 1;
+		data.maker[0].company = 0xffff;
+		data.maker[0].len = sizeof(bytes);
+		memcpy(data.maker[0].data, bytes, sizeof(bytes));
+	}
 	discovery_report(r, NULL, addr, true, &data);
 	return radio_after(r, 1000000 / r->flood_rate, on_flood, r, &r->flood);
 }

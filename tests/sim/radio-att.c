@@ -101,8 +101,8 @@ static void send_packet(struct op *op, int side, uint64_t earliest)
 
 static bool dead_air(struct link *l)
 {
-	return link_board(l, 0)->silent || link_board(l, 1)->silent || link_board(l, 0)->away ||
-	       link_board(l, 1)->away;
+	return l->cut || link_board(l, 0)->silent || link_board(l, 1)->silent ||
+	       link_board(l, 0)->away || link_board(l, 1)->away;
 }
 
 static void op_free(struct op *op)
@@ -163,11 +163,46 @@ static int on_deadline(sd_event_source *s, uint64_t usec, void *user)
 	return 0;
 }
 
+/* true: it goes no further. */
+static bool tripped(struct op *op)
+{
+	struct link *l = op->link;
+
+	if (dead_air(l))
+		return false;
+	switch (trip_step(l->radio, link_board(l, 0), link_board(l, 1))) {
+	case TRIP_ERROR:
+		if (op->answered) {
+			op->ecode = ATT_UNLIKELY;
+			op->len = 0;
+			return false;
+		}
+		if (is_request(op))
+			att_answer(op, ATT_UNLIKELY, NULL, 0);
+		else
+			op_finish(op);
+		return true;
+	case TRIP_DROP:
+		link_cut(l);
+		return false;
+	case TRIP_GARBLE:
+		for (size_t i = 0; i < op->len; i++)
+			op->data[i] = (uint8_t)radio_random(l->radio, 256);
+		return false;
+	case TRIP_NONE:
+	case TRIP_SILENT:
+	case TRIP_VANISH:
+	case TRIPS:
+		break;
+	}
+	return false;
+}
+
 static void answered(struct op *op)
 {
 	struct board *b = link_board(op->link, op->side);
 
-	if (dead_air(op->link))
+	if (tripped(op) || dead_air(op->link))
 		return; /* the deadline finds it */
 	b->stats.received += op->kind == OP_READ ? op->len : 0;
 	op_finish(op);
@@ -178,6 +213,8 @@ static void arrived(struct op *op)
 	struct link *l = op->link;
 	struct device *to = l->end[!op->side];
 
+	if (tripped(op))
+		return;
 	if (dead_air(l)) {
 		if (!is_request(op))
 			op_finish(op);

@@ -11,19 +11,26 @@
  *                                connect-needs-scan (kernels from 6.15) always-temporary
  *                                bearers (2 and more: Enhanced ATT, commands overtake one another)
  *                                connected-unsaid (Connect answered, Connected=true never told)
+ *                                service-allowed (systemd restarts bluetooth.service for us)
  *   rssi hciN LEVEL [hciM]       how hciN is heard, by all or by hciM
  *   interval hciN MS             of its adverts; 0: the setting
  *   loss hciN PERCENT            adverts lost, packets late, connections failing
  *   silent hciN on|off           radio dead, link stays (no supervision, as btvirt)
  *   vanish hciN | appear hciN    out of range: no adverts, connects hang, links time out
  *   scan-silent hciN on|off      scans, hears nothing, says nothing
+ *   scan-silent hciN scan|power|service   until its scan, power or daemon is restarted
  *   stale hciN on|off            at its peers: ServicesResolved without its services
  *   refuse connect hciN COUNT    the next connects to hciN fail
  *   fail write hciN COUNT        the next writes to hciN fail with 0x0e
  *   drop-link hciN               its links end now
  *   power hciN on|off            as rfkill does it
  *   adapter remove|add hciN      the radio is pulled, put in
- *   flood DEVICES PER-SECOND     foreign devices; 0 0 ends it
+ *   flood DEVICES PER-SECOND [ours]  foreign devices; 0 0 ends it; ours: as locks sound
+ *   spoof hciN HEX               one advert with its address and this service data of ours
+ *   trip hciN STEP error|drop|silent|vanish|garble|off   at the STEP-th step of its links, once:
+ *                                connects, tables read, packets each way (radio-trip.c)
+ *   tripped hciN                 how many steps since, and 1 if it was sprung
+ *   service                      how often systemd was asked to restart the daemon
  *   restart [MS]                 the daemon is killed, and back after MS (1700)
  *   stats                        one line of JSON: what each radio did
  *   log FILE | log off           each value read, written, notified: usec what from to uuid hex
@@ -116,17 +123,27 @@ static int run_loss(struct radio *r, char **w, FILE *out)
 	return 0;
 }
 
+static const char *const cures[CURES] = {
+	[CURE_SCAN] = "scan", [CURE_POWER] = "power", [CURE_SERVICE] = "service"};
+
 static int run_flag(struct radio *r, char **w, FILE *out)
 {
 	struct board *b = radio_board(r, w[1]);
 	bool *flag, on;
 
+	for (int i = CURE_SCAN; b && !strcmp(w[0], "scan-silent") && i < CURES; i++)
+		if (!strcmp(w[2], cures[i])) {
+			b->scan_silent = true;
+			b->cure = (enum cure)i;
+			return 0;
+		}
 	if (!b || on_off(w[2], &on) < 0)
 		return -EINVAL;
 	flag = !strcmp(w[0], "silent")	? &b->silent
 	       : !strcmp(w[0], "stale") ? &b->stale
 					: &b->scan_silent;
 	*flag = on;
+	b->cure = CURE_NONE;
 	link_check(r);
 	return 0;
 }
@@ -209,10 +226,51 @@ static int run_flood(struct radio *r, char **w, FILE *out)
 
 	if (number(w[1], 0, 100000, &size) < 0 || number(w[2], 0, 10000, &rate) < 0)
 		return -EINVAL;
+	r->flood_ours = w[3] && !strcmp(w[3], "ours");
 	r->flood_size = (uint32_t)size;
 	r->flood_rate = size ? (uint32_t)rate : 0;
 	r->flood = sd_event_source_disable_unref(r->flood);
 	advert_wake(r);
+	return 0;
+}
+
+static int run_spoof(struct radio *r, char **w, FILE *out)
+{
+	struct board *b = radio_board(r, w[1]);
+	uint8_t bytes[32];
+	size_t n = strlen(w[2]) / 2;
+
+	if (!b || n > sizeof(bytes))
+		return -EINVAL;
+	for (size_t i = 0; i < n; i++)
+		if (sscanf(w[2] + 2 * i, "%2hhx", &bytes[i]) != 1)
+			return -EINVAL;
+	return advert_spoof(r, b, bytes, n);
+}
+
+static int run_trip(struct radio *r, char **w, FILE *out)
+{
+	struct board *b = radio_board(r, w[1]);
+	long at;
+
+	if (!b || number(w[2], 0, 1000000, &at) < 0)
+		return -EINVAL;
+	return trip_arm(b, (uint32_t)at, w[3]);
+}
+
+static int run_tripped(struct radio *r, char **w, FILE *out)
+{
+	struct board *b = radio_board(r, w[1]);
+
+	if (!b)
+		return -EINVAL;
+	fprintf(out, "%u %d", b->steps, b->sprung);
+	return 0;
+}
+
+static int run_service(struct radio *r, char **w, FILE *out)
+{
+	fprintf(out, "%llu", (unsigned long long)r->service_calls);
 	return 0;
 }
 
@@ -285,6 +343,8 @@ static const struct command commands[] = {
 	{"drop-link", NULL, 2, run_drop},     {"power", NULL, 3, run_power},
 	{"adapter", "remove", 3, run_remove}, {"adapter", "add", 3, run_add},
 	{"flood", NULL, 3, run_flood},	      {"restart", NULL, 1, run_restart},
+	{"spoof", NULL, 3, run_spoof},	      {"trip", NULL, 4, run_trip},
+	{"tripped", NULL, 2, run_tripped},    {"service", NULL, 1, run_service},
 	{"stats", NULL, 1, run_stats},	      {"log", NULL, 2, run_log},
 };
 

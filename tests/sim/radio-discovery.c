@@ -120,6 +120,7 @@ int discovery_stop(struct object *o, sd_bus_message *m)
 	if (!s || !s->scanning)
 		return refuse(o->radio, m, "Failed", "No discovery started");
 	session_free(a, s);
+	discovery_cured(a->board, CURE_SCAN);
 	scan_changed(a);
 	return answer(o->radio, m);
 }
@@ -241,6 +242,14 @@ static bool hears(struct adapter *a)
 	struct board *b = a->board;
 
 	return a->powered && a->discovering && !b->scan_silent && !b->silent && !b->away;
+}
+
+void discovery_cured(struct board *b, enum cure by)
+{
+	if (b->cure == CURE_NONE || by < b->cure)
+		return;
+	b->scan_silent = false;
+	b->cure = CURE_NONE;
 }
 
 bool discovery_any(struct radio *r)

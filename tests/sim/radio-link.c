@@ -54,9 +54,24 @@ static int on_resolved(sd_event_source *s, uint64_t usec, void *user)
 {
 	struct device *d = user;
 	struct link *l = d->link;
+	struct radio *r = l->radio;
 
 	l->resolve[d->side] = sd_event_source_disable_unref(l->resolve[d->side]);
-	if (link_board(l, !d->side)->silent || link_board(l, d->side)->silent)
+	switch (d->side == 0 ? trip_step(r, link_board(l, 0), link_board(l, 1)) : TRIP_NONE) {
+	case TRIP_ERROR:
+		return 0; /* 5.66 keeps the link and says nothing */
+	case TRIP_DROP:
+		link_cut(l);
+		return 0;
+	case TRIP_NONE:
+	case TRIP_SILENT:
+	case TRIP_VANISH:
+	case TRIP_GARBLE:
+	case TRIPS:
+		break;
+	}
+	if (link_board(l, !d->side)->silent || link_board(l, d->side)->silent ||
+	    link_board(l, !d->side)->away || link_board(l, d->side)->away)
 		return 0; /* nothing came back: never resolved */
 	if (client_sync(d) < 0)
 		return 0;
@@ -133,15 +148,27 @@ static int on_attempt(sd_event_source *s, uint64_t usec, void *user)
 	struct adapter *peer = peer_of(d);
 	struct board *b = peer ? peer->board : NULL;
 
+	enum trip trip = TRIP_NONE;
+	int rc;
+
 	d->attempt = sd_event_source_disable_unref(d->attempt);
+	if (reachable(d, peer))
+		trip = trip_step(d->adapter->radio, d->adapter->board, b);
 	if (!reachable(d, peer))
 		return 0; /* goes on waiting for an advert, until its timeout */
+	if (trip == TRIP_ERROR) {
+		device_connected(d, "le-connection-abort-by-local");
+		return 0;
+	}
 	if (b->refuse > 0 || chance(d->adapter->radio, b->loss + d->adapter->board->loss)) {
 		b->refuse -= b->refuse > 0;
 		device_connected(d, "le-connection-abort-by-local");
 		return 0;
 	}
-	return link_new(d, peer);
+	rc = link_new(d, peer);
+	if (rc >= 0 && trip == TRIP_DROP)
+		link_cut(d->link);
+	return rc;
 }
 
 int link_attempt(struct device *d)
@@ -197,6 +224,7 @@ void link_drop(struct link *l)
 		end[i]->link = NULL;
 	}
 	sd_event_source_disable_unref(l->lost);
+	sd_event_source_disable_unref(l->cut);
 	server_link_gone(l);
 	att_link_gone(l);
 	free(l);
@@ -225,6 +253,12 @@ static int on_lost(sd_event_source *s, uint64_t usec, void *user)
 {
 	link_drop(user);
 	return 0;
+}
+
+void link_cut(struct link *l)
+{
+	if (!l->cut)
+		radio_after(l->radio, 0, on_lost, l, &l->cut);
 }
 
 void link_check(struct radio *r)

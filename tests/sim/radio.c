@@ -45,6 +45,7 @@ static const struct settings defaults = {
 	.supervision_ms = 4000,
 	.retransmit_ms = 30,
 	.bearers = 1,
+	.service_allowed = 1,
 	.max_links = 4,
 	.peripheral_links = 1,
 	.packet_us = 2200,
@@ -73,6 +74,7 @@ static const struct {
 		{"connect-needs-scan", offsetof(struct settings, connect_needs_scan)},
 		{"always-temporary", offsetof(struct settings, always_temporary)},
 		{"bearers", offsetof(struct settings, bearers)},
+		{"service-allowed", offsetof(struct settings, service_allowed)},
 		{"connected-unsaid", offsetof(struct settings, connected_unsaid)},
 		{"rssi", offsetof(struct settings, rssi)},
 },
@@ -244,6 +246,8 @@ int radio_restart(struct radio *r, uint64_t usec)
 	if (!r->bus)
 		return -EALREADY;
 	radio_down(r);
+	for (size_t i = 0; i < RADIO_BOARDS; i++)
+		discovery_cured(&r->boards[i], CURE_SERVICE);
 	return radio_after(r, usec, on_reborn, r, &r->reborn);
 }
 
@@ -327,6 +331,9 @@ static int run(struct radio *r, const char *control)
 		return rc;
 	}
 	add_adapters(r);
+	rc = service_open(r);
+	if (rc < 0)
+		fprintf(stderr, "radio-sim: no systemd here: %s\n", strerror(-rc));
 	if (control && (rc = control_open(r, control)) < 0) {
 		fprintf(stderr, "radio-sim: %s: %s\n", control, strerror(-rc));
 		return rc;
@@ -367,6 +374,7 @@ int main(int argc, char **argv)
 		rc = run(&r, control);
 	if (r.bus)
 		radio_down(&r);
+	service_close(&r);
 	control_socket_close(r.control);
 	if (r.log)
 		fclose(r.log);

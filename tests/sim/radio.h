@@ -59,6 +59,8 @@ enum {
 	PROP_INDICATE = 0x20,
 };
 
+#define LOCK_SERVICE "2ff90001-f488-4501-a0b4-1a1753dee155" /* what `flood` and `spoof` imitate */
+
 struct radio;
 struct adapter;
 struct device;
@@ -79,7 +81,8 @@ struct settings {
 		power;
 	uint32_t mtu, interval_ms, connect_timeout_ms, temporary_ms, att_timeout_ms, app_timeout_ms,
 		supervision_ms, retransmit_ms, max_links, peripheral_links, packet_us, byte_ns,
-		connect_waits, connect_needs_scan, always_temporary, connected_unsaid, bearers;
+		connect_waits, connect_needs_scan, always_temporary, connected_unsaid, bearers,
+		service_allowed;
 	int32_t rssi;
 };
 
@@ -88,11 +91,35 @@ struct stats {
 		notifications, sent, received, scan_ms, connected_ms;
 };
 
+/* What goes wrong at a step; see radio-trip.c. */
+enum trip {
+	TRIP_NONE,
+	TRIP_ERROR,  /* the connect fails, the request is refused, the packet is ignored */
+	TRIP_DROP,   /* the link ends, and the packet was not heard */
+	TRIP_SILENT, /* the peer hangs from here on, its link stays */
+	TRIP_VANISH, /* out of range from here on */
+	TRIP_GARBLE, /* other bytes than were meant */
+	TRIPS,
+};
+
+/* What lets a scanner hear again; each includes those below it. */
+enum cure {
+	CURE_NONE,
+	CURE_SCAN,
+	CURE_POWER,
+	CURE_SERVICE,
+	CURES,
+};
+
 struct board {
 	int index; /* -1: no such radio */
 	uint8_t addr[6];
 	bool present, silent, away, scan_silent, stale;
+	enum cure cure; /* of scan_silent */
 	int loss, refuse, fail_writes;
+	enum trip trip;
+	uint32_t steps, trip_at; /* since the trip was set */
+	bool sprung;
 	uint32_t interval_ms;	   /* 0: the setting */
 	int8_t rssi[RADIO_BOARDS]; /* as the others hear it; 0: the setting */
 	struct stats stats;
@@ -105,6 +132,8 @@ TAILQ_HEAD(link_list, link);
 struct radio {
 	sd_event *event;
 	sd_bus *bus; /* NULL while the daemon is "down" */
+	sd_bus *service;
+	uint64_t service_calls;
 	struct settings set;
 	uint64_t random;
 	struct board boards[RADIO_BOARDS];
@@ -113,6 +142,7 @@ struct radio {
 	struct adapter_list adapters;
 	struct link_list links;
 	uint32_t flood_size, flood_rate, flood_next;
+	bool flood_ours;
 	FILE *log;
 	struct control_socket *control;
 };
@@ -132,6 +162,14 @@ void radio_down(struct radio *r);
 int radio_restart(struct radio *r, uint64_t usec);
 void radio_log(struct radio *r, const char *what, struct link *l, int side, const char *uuid,
 	       const void *data, size_t len);
+
+/* --- radio-trip.c, radio-service.c ----------------------------------------------- */
+
+int trip_arm(struct board *b, uint32_t at, const char *action);
+/* One step between two boards; what is to go wrong. */
+enum trip trip_step(struct radio *r, struct board *one, struct board *other);
+int service_open(struct radio *r);
+void service_close(struct radio *r);
 
 /* --- radio-object.c, radio-introspect.c ----------------------------------------- */
 
@@ -247,6 +285,7 @@ int discovery_filter(struct object *o, sd_bus_message *m);
 int discovery_filters(struct object *o, sd_bus_message *m);
 void discovery_gone(struct adapter *a, const char *owner); /* NULL: everybody */
 bool discovery_any(struct radio *r);
+void discovery_cured(struct board *b, enum cure by);
 /* An advert by (addr) was heard by every scanner but the sender; board NULL: a foreign device. */
 void discovery_report(struct radio *r, struct board *from, const uint8_t addr[6], bool random,
 		      const struct advert_data *data);
@@ -316,6 +355,7 @@ struct link {
 	uint64_t since, busy[2]; /* busy[i]: when the last packet sent by end i arrives */
 	bool dead[2];		 /* the ATT bearer of end i timed out */
 	sd_event_source *resolve[2], *lost, *air_timer[2];
+	sd_event_source *cut;		 /* a trip ends it: nothing more is heard */
 	struct op_list queue[2], flying; /* not yet sent; all others */
 	struct op_list air[2];		 /* of flying: packets sent by that end, in order */
 	struct op *current[2];
@@ -324,6 +364,7 @@ struct link {
 /* 0 started, 1 the peer cannot be reached now, 2 no link free */
 int link_attempt(struct device *d);
 void link_drop(struct link *l);
+void link_cut(struct link *l); /* from within one of its packets */
 void link_drop_all(struct adapter *a);
 void link_kick(struct radio *r);  /* something changed that pending connections may wait for */
 void link_check(struct radio *r); /* a board went away or came back: supervision */
@@ -531,6 +572,8 @@ extern const struct interface advert_manager;
 void advert_gone(struct adapter *a, const char *owner, bool release);
 bool advert_connectable(struct adapter *a);
 void advert_wake(struct radio *r); /* scanning or power changed: arm or stop the timers */
+/* One advert, with service data of ours, from a board's address. */
+int advert_spoof(struct radio *r, struct board *b, const uint8_t *bytes, size_t len);
 void advert_flood(struct radio *r);
 
 /* --- radio-control.c ------------------------------------------------------------ */

@@ -60,7 +60,7 @@ struct world {
 	char detail[160];
 	struct seen seen[3];
 	unsigned strangers; /* adverts of addresses that are not these */
-	unsigned rungs[BLUEZ_RUNGS];
+	unsigned rungs[BLUEZ_RUNGS], refused[BLUEZ_RUNGS];
 	char recovery[200];
 	struct told a, b;
 };
@@ -114,11 +114,14 @@ static inline void on_advert(const struct bluez_advert *advert, void *user)
 	w->strangers++;
 }
 
-static inline void on_recovery(enum bluez_rung rung, const char *detail, void *user)
+static inline void on_recovery(enum bluez_rung rung, bool failed, const char *detail, void *user)
 {
 	struct world *w = user;
 
-	w->rungs[rung]++;
+	if (failed)
+		w->refused[rung]++;
+	else
+		w->rungs[rung]++;
 	snprintf(w->recovery, sizeof(w->recovery), "%s", detail);
 }
 

@@ -89,6 +89,15 @@ static void adapter_switched_off_is_switched_on(void **state)
 	connect_first(w);
 }
 
+static void locks_again(struct world *w)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		w->locks[i].registered = 0;
+		power_on(w, i + 1);
+		assert_true(peripheral_register(&w->locks[i]) >= 0);
+	}
+}
+
 static void daemon_restart_is_survived(void **state)
 {
 	struct world *w = *state;
@@ -107,11 +116,7 @@ static void daemon_restart_is_survived(void **state)
 	w->locks[0].mute = false;
 	until(w->event, w->up);
 	assert_int_equal(bluez_counters(w->bluez)->daemon_restarts, 1);
-	for (unsigned i = 0; i < 2; i++) {
-		w->locks[i].registered = 0;
-		power_on(w, i + 1);
-		assert_true(peripheral_register(&w->locks[i]) >= 0);
-	}
+	locks_again(w);
 	w->seen[1].count = 0;
 	connect_first(w);
 }
@@ -250,19 +255,40 @@ static void silent_scanner_climbs_the_ladder(void **state)
 	w->options.silent_after_ms = 300;
 	start_bluez(w);
 	until(w->event, w->seen[1].count);
+	radio(w, "set service-allowed 0");
 	radio(w, "scan-silent hci0 on");
 	until(w->event, w->rungs[BLUEZ_RUNG_SCAN] == 1);
 	assert_int_equal(w->rungs[BLUEZ_RUNG_POWER], 0);
 	until(w->event, w->rungs[BLUEZ_RUNG_POWER] == 1);
 	until(w->event, !w->up);
 	until(w->event, w->up);
-	until(w->event, w->rungs[BLUEZ_RUNG_SERVICE] >= 2); /* nobody here can restart it: told */
+	until(w->event, w->refused[BLUEZ_RUNG_SERVICE] == 1); /* polkit says no: told */
 	assert_non_null(strstr(w->recovery, "bluetooth.service could not be restarted"));
 	until(w->event, w->rungs[BLUEZ_RUNG_HUMAN] == 1);
 	assert_int_equal(bluez_counters(w->bluez)->rung[BLUEZ_RUNG_SERVICE], 1);
 	radio(w, "scan-silent hci0 off");
 	until(w->event, w->rungs[BLUEZ_RUNG_NONE] == 1);
 	assert_int_equal(bluez_counters(w->bluez)->rung[BLUEZ_RUNG_SCAN], 1);
+}
+
+/* The third rung is systemd's: the daemon goes and comes back, and is heard again. */
+static void silent_scanner_is_cured_by_a_restart_of_the_service(void **state)
+{
+	struct world *w = *state;
+
+	bluez_free(w->bluez);
+	w->options.silent_after_ms = 300;
+	start_bluez(w);
+	until(w->event, w->seen[1].count);
+	radio(w, "scan-silent hci0 service");
+	until(w->event, w->rungs[BLUEZ_RUNG_SERVICE] == 1);
+	until(w->event, !w->up);
+	until(w->event, w->up);
+	locks_again(w);
+	until(w->event, w->rungs[BLUEZ_RUNG_NONE] == 1);
+	assert_int_equal(w->rungs[BLUEZ_RUNG_SERVICE], 1);
+	assert_int_equal(w->refused[BLUEZ_RUNG_SERVICE], 0);
+	assert_int_equal(bluez_counters(w->bluez)->daemon_restarts, 1);
 }
 
 static void no_rung_cuts_a_link_that_works(void **state)
@@ -334,6 +360,7 @@ int main(void)
 		t(forged_advert_is_ignored),
 		t(imitators_fill_a_bounded_table),
 		t(silent_scanner_climbs_the_ladder),
+		t(silent_scanner_is_cured_by_a_restart_of_the_service),
 		t(no_rung_cuts_a_link_that_works),
 		t(scanning_may_go_on_while_connecting),
 		t(idle_client_is_woken_by_adverts_alone),
