@@ -86,17 +86,24 @@ static void refuse(struct gateway *gw, const struct gate_output *out, enum reaso
 		hex_cti(event.cti, cti);
 	log_fact(LOG_NOTICE, "authorization refused", "LOCK", event.lock, "CTI", cti, "REASON",
 		 reason_word(reason), NULL);
+	if (reason == REASON_LOCK_ERROR && gw->store_trouble)
+		snprintf(event.detail, sizeof(event.detail), "%s", gateway_store_problem(gw));
 	if (!out->verified || !event.has_cti || first) {
-		(void)gateway_event(gw, &event);
+		gateway_event_now(gw, &event);
 		return;
 	}
 	text = gateway_event_encode(gw, &event);
 	fill_row(&row, &out->token, correlation);
-	r = text ? store_accept(gw->store, &row, text) : -EIO;
-	if (gateway_stored(gw, r, "refusal") == 0)
+	r = text ? store_accept(gw->store, &row, text) : -ENOMEM;
+	if (gateway_stored(gw, r, "refusal") == 0) {
 		gateway_event_stored(gw, text);
-	else if (r == -EEXIST)
-		(void)gateway_event(gw, &event);
+	} else if (r == -EEXIST) {
+		gateway_event_now(gw, &event);
+	} else {
+		/* The city waits for a word; that it is spent goes to disk when there is one. */
+		gateway_event_aside(gw, &event);
+		(void)gateway_unsaid_refusal(gw, &event, row.exp);
+	}
 }
 
 /* --- accepted ----------------------------------------------------------------------------------- */
@@ -140,19 +147,33 @@ static void accept(struct gateway *gw, struct gateway_lock *gl, const struct gat
 	fill_event(&event, &out->token, correlation);
 	fill_row(&row, &out->token, correlation);
 	text = gateway_event_encode(gw, &event);
-	r = text ? store_accept(gw->store, &row, text) : -EIO;
+	r = text ? store_accept(gw->store, &row, text) : -ENOMEM;
 	if (gateway_stored(gw, r, "authorization") != 0) {
+		/* What cannot be remembered must not move, not even to lock. */
 		lock_abandon(gl->lock);
-		gw->counters.refused[REASON_LOCK_ERROR]++;
-		log_fact(LOG_ERR, "authorization refused: it cannot be remembered", "LOCK",
-			 gl->config.id, "CTI", hex_cti(command.cti, cti), NULL);
-		return; /* no event either: what cannot be remembered cannot be numbered */
+		refuse(gw, out, REASON_LOCK_ERROR, NULL, correlation);
+		return;
 	}
 	gw->counters.accepted++;
 	log_fact(LOG_INFO, "authorization accepted", "LOCK", gl->config.id, "CTI",
 		 hex_cti(command.cti, cti), "SCOPE", scope_word(command.scope), NULL);
 	lock_commit(gl->lock);
 	gateway_event_stored(gw, text);
+}
+
+/* ret->first: what a replay is told. Could not tell whether it was seen: then it was. */
+static bool seen_before(struct gateway *gw, struct span cti, struct store_authorization *ret)
+{
+	int r = store_find(gw->store, cti.data, ret);
+
+	if (r == 0)
+		return true;
+	if (r == -ENOENT && !gateway_unsaid_refused(gw, cti))
+		return false;
+	if (r != -ENOENT)
+		(void)gateway_stored(gw, r, "authorization");
+	snprintf(ret->first, sizeof(ret->first), "%s", r == -ENOENT ? "refused" : "unknown");
+	return true;
 }
 
 void gateway_authorize(struct gateway *gw, const struct mqtt_message *message)
@@ -162,21 +183,11 @@ void gateway_authorize(struct gateway *gw, const struct mqtt_message *message)
 	struct gate_output out = {0};
 	struct store_authorization before = {0};
 	struct token token;
-	bool known = false;
 	int r;
 
 	if (message->payload.len <= TOKEN_SMALL_MAX && token_parse(message->payload, &token) == 0 &&
-	    token.cti.len == CTI_LEN) {
-		r = store_find(gw->store, token.cti.data, &before);
-		known = r == 0;
-		if (r < 0 && r != -ENOENT) {
-			/* Could not tell whether it was seen: then it was. */
-			(void)gateway_stored(gw, r, "authorization");
-			in.seen = true;
-			snprintf(before.first, sizeof(before.first), "unknown");
-		}
-	}
-	in.seen |= known;
+	    token.cti.len == CTI_LEN)
+		in.seen = seen_before(gw, token.cti, &before);
 	gateway_gate_input(gw, &in, locks);
 	r = decide(gw, &in, &out);
 	if (r != 0) {
@@ -216,14 +227,21 @@ static void forget(struct gateway *gw, size_t i)
 	gw->unknowns[i] = gw->unknowns[--gw->nunknowns];
 }
 
-/* One outcome: phase and event in one transaction. */
+/* One outcome: phase and event in one transaction; once the disk takes it. < 0: not even then. */
 static int conclude(struct gateway *gw, struct event *event, enum store_phase phase,
 		    const char *first)
 {
-	cleanup(freep) char *text = gateway_event_encode(gw, event);
+	cleanup(freep) char *text = NULL;
 	char cti[HEX_CAP(CTI_LEN)];
-	int r = text ? store_phase(gw->store, event->cti, phase, first, text) : -EIO;
+	int r = -EAGAIN;
 
+	gateway_unsaid_flush(gw);
+	text = gateway_event_encode(gw, event);
+	if (!text)
+		r = -ENOMEM;
+	else if (gw->nunsaid == 0)
+		r = gateway_stored(gw, store_phase(gw->store, event->cti, phase, first, text),
+				   "outcome");
 	if (event->outcome == OUTCOME_DONE)
 		gw->counters.done++;
 	else if (event->outcome == OUTCOME_FAILED)
@@ -233,10 +251,10 @@ static int conclude(struct gateway *gw, struct event *event, enum store_phase ph
 	log_fact(event->outcome == OUTCOME_DONE ? LOG_INFO : LOG_NOTICE, "authorization outcome",
 		 "LOCK", event->lock, "CTI", hex_cti(event->cti, cti), "OUTCOME",
 		 outcome_word(event->outcome), "REASON", reason_word(event->reason), NULL);
-	r = gateway_stored(gw, r, "outcome");
-	if (r == 0)
-		gateway_event_stored(gw, text);
-	return r;
+	if (r < 0)
+		return gateway_unsaid_outcome(gw, event, phase, first);
+	gateway_event_stored(gw, text);
+	return 0;
 }
 
 void gateway_outcome(struct gateway_lock *gl, const struct lock_command *command,
@@ -360,13 +378,10 @@ static int restore_open(const struct store_authorization *row, void *user)
 			.outcome = OUTCOME_UNKNOWN,
 			.correlation = span_of(unknown.correlation, unknown.correlation_len),
 		};
-		int r;
 
 		memcpy(event.cti, row->cti, CTI_LEN);
 		memcpy(event.lock, row->lock, sizeof(event.lock));
-		r = conclude(gw, &event, STORE_UNKNOWN, outcome_word(OUTCOME_UNKNOWN));
-		if (r < 0)
-			return r;
+		(void)conclude(gw, &event, STORE_UNKNOWN, outcome_word(OUTCOME_UNKNOWN));
 	}
 	remember(gw, &unknown);
 	return 0;
@@ -374,8 +389,10 @@ static int restore_open(const struct store_authorization *row, void *user)
 
 int gateway_authorize_restore(struct gateway *gw)
 {
-	int r = gateway_stored(gw, store_each_open(gw->store, restore_open, gw), "authorizations");
+	int r = store_each_open(gw->store, restore_open, gw);
 
+	if (r < 0)
+		(void)gateway_stored(gw, r, "authorizations");
 	for (size_t i = 0; i < gw->nunknowns; i++) {
 		struct gateway_lock *gl = gateway_lock_find(gw, span_str(gw->unknowns[i].lock));
 

@@ -26,17 +26,72 @@ void gateway_event_stored(struct gateway *gw, const char *text)
 	gateway_outbox(gw);
 }
 
-int gateway_event(struct gateway *gw, struct event *event)
+static int write_event(struct gateway *gw, struct event *event)
 {
 	cleanup(freep) char *text = gateway_event_encode(gw, event);
 	int r = text ? store_event(gw->store, event->seq, text, event->correlation, event->time)
-		     : -EIO;
+		     : -ENOMEM;
 
 	r = gateway_stored(gw, r, "event");
 	if (r < 0)
 		return r;
 	gateway_event_stored(gw, text);
 	return 0;
+}
+
+int gateway_event(struct gateway *gw, struct event *event)
+{
+	int r = -EAGAIN;
+
+	gateway_unsaid_flush(gw);
+	if (gw->nunsaid == 0)
+		r = write_event(gw, event);
+	if (r < 0)
+		(void)gateway_unsaid_event(gw, event);
+	return r;
+}
+
+/*
+ * A number that is not on disk would be given twice, after a restart: so what goes out without a
+ * disk has a stream of its own, which ends with this process. The broker has it, or nobody.
+ */
+void gateway_event_aside(struct gateway *gw, struct event *event)
+{
+	struct time_verdict time = gateway_time(gw);
+	cleanup(freep) char *text = NULL;
+	char topic[TOPIC_MAX];
+	struct mqtt_publish publish = {
+		.topic = topic,
+		.qos = 1,
+		.correlation = event->correlation,
+		.content_type = "application/json",
+	};
+	uint8_t random[16];
+
+	if (!gw->aside_stream[0]) {
+		crypto_random(random, sizeof(random));
+		hex_encode(SPAN(random), gw->aside_stream, sizeof(gw->aside_stream));
+	}
+	memcpy(event->stream, gw->aside_stream, sizeof(event->stream));
+	memcpy(event->prev, gw->aside_prev, sizeof(event->prev));
+	event->seq = gw->aside_seq + 1;
+	event->time = time.now;
+	event->synchronised = time.synchronised;
+	text = event_encode(event);
+	if (!text || !gw->mqtt)
+		return;
+	gateway_topic(gw, TOPIC_EVENT, "", topic);
+	publish.payload = span_str(text);
+	if (mqtt_publish(gw->mqtt, &publish, 0) < 0)
+		return;
+	gw->aside_seq++;
+	crypto_sha256(publish.payload, gw->aside_prev);
+}
+
+void gateway_event_now(struct gateway *gw, struct event *event)
+{
+	if (write_event(gw, event) < 0)
+		gateway_event_aside(gw, event);
 }
 
 /* --- the way out -------------------------------------------------------------------------------- */
@@ -70,16 +125,17 @@ static int send_row(const struct store_row *row, void *user)
 void gateway_outbox(struct gateway *gw)
 {
 	unsigned room;
+	int r;
 
 	if (!gw->mqtt || !gw->was_online)
 		return;
 	room = mqtt_room(gw->mqtt);
 	if (room == 0)
 		return;
-	(void)gateway_stored(gw,
-			     store_each_event(gw->store, gw->sent_up_to + 1,
-					      room < FETCH ? room : FETCH, true, send_row, gw),
-			     "outbox");
+	r = store_each_event(gw->store, gw->sent_up_to + 1, room < FETCH ? room : FETCH, true,
+			     send_row, gw);
+	if (r < 0)
+		(void)gateway_stored(gw, r, "outbox");
 }
 
 void gateway_outbox_online(struct gateway *gw)

@@ -93,15 +93,17 @@ static void on_changed(void *user)
 	gateway_lock_changed(user);
 }
 
-static void on_keep(void *user)
+void gateway_lock_keep(struct gateway_lock *gl)
 {
-	struct gateway_lock *gl = user;
 	struct lock_stored stored;
 	struct store_lock row = {0};
 	struct info info = {.profile = OPEN_PROFILE, .max = INFO_BYTES_MIN};
 	char key[ID_MAX + 16];
 	int n;
 
+	/* What says "filed up to n" must not be on disk before what was filed. */
+	if (gl->gw->nunsaid)
+		return;
 	lock_stored(gl->lock, &stored);
 	row.n = stored.n;
 	row.has_challenge = stored.has_challenge;
@@ -123,6 +125,11 @@ static void on_keep(void *user)
 	if (gateway_stored(gl->gw, store_put_value(gl->gw->store, key, SPAN(stored.advert)),
 			   "advert") == 0)
 		memcpy(gl->advert, stored.advert, sizeof(gl->advert));
+}
+
+static void on_keep(void *user)
+{
+	gateway_lock_keep(user);
 }
 
 static void on_reachable(bool yes, void *user)
@@ -423,6 +430,6 @@ int gateway_locks_sync(struct gateway *gw)
 		lock_set_linger(gw->locks[i]->lock, (unsigned)gw->config.linger_s * 1000);
 	if (r < 0)
 		return r;
-	gateway_documents_readers(gw);
+	gateway_readers_restore(gw);
 	return 0;
 }

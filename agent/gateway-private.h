@@ -3,9 +3,13 @@
 /*
  * Shared by the gateway's files, one concern each:
  *   gateway.c            life, reload, goodbye
+ *   gateway-store.c      the store: opened, put aside when damaged, in trouble
+ *   gateway-unsaid.c     what the disk could not take
  *   gateway-time.c       what time it is, the hourly work
  *   gateway-events.c     the event stream and its way to the broker
- *   gateway-documents.c  the city's documents: taken in, kept, given back at start
+ *   gateway-documents.c  the city's documents: taken in
+ *   gateway-keep.c       on disk, and given back at start
+ *   gateway-reader.c     read authorizations
  *   gateway-authorize.c  authorizations and their outcomes
  *   gateway-locks.c      one session per lock
  *   gateway-radio.c      adverts and links
@@ -36,6 +40,7 @@
 #include <errno.h>
 
 #define GATEWAY_UNKNOWNS    128
+#define GATEWAY_UNSAID	    256
 #define GATEWAY_STRANGERS   64
 #define GATEWAY_HEARD	    64
 #define GATEWAY_PAYLOAD_MAX (256u * 1024) /* an event with the copy of a list in it */
@@ -148,11 +153,18 @@ struct gateway {
 	size_t ndurable;
 	int store_trouble; /* -errno of the last write that failed; 0 */
 	char store_words[120];
+	sd_event_source *retry;			       /* while there is trouble */
+	struct gateway_unsaid *unsaid[GATEWAY_UNSAID]; /* owned */
+	size_t nunsaid;
+	uint64_t unsaid_lost;
 
 	/* events */
-	uint64_t sent_up_to;   /* published in this connection */
-	uint64_t outbox_shown; /* as the last state said */
-	bool outbox_stuck;     /* a row was rejected */
+	uint64_t sent_up_to;	       /* published in this connection */
+	uint64_t outbox_shown;	       /* as the last state said */
+	bool outbox_stuck;	       /* a row was rejected */
+	char aside_stream[STREAM_HEX]; /* "": never needed; see gateway_event_aside */
+	uint64_t aside_seq;
+	uint8_t aside_prev[SHA256_LEN];
 	uint64_t rejected_at;
 
 	/* reports */
@@ -193,8 +205,22 @@ struct gateway {
 
 /* gateway.c */
 void gateway_fatal(struct gateway *gw, const char *why);
-/* A write to the store failed: told once, shown as a problem until one succeeds. Returns r. */
+
+/* gateway-store.c */
+int gateway_store_open(struct gateway *gw, char *error, size_t cap);
+/* What a write to the store gave. A failure is told once, and shown as a problem until writes
+ * succeed and nothing waits for one. Returns r. Not for the success of a read. */
 int gateway_stored(struct gateway *gw, int r, const char *what);
+const char *gateway_store_problem(const struct gateway *gw); /* the problem's code */
+
+/* gateway-unsaid.c: 0: it waits for the disk; < 0: it does not. */
+int gateway_unsaid_event(struct gateway *gw, const struct event *event);
+int gateway_unsaid_outcome(struct gateway *gw, const struct event *event, enum store_phase phase,
+			   const char *first);
+int gateway_unsaid_refusal(struct gateway *gw, const struct event *event, uint64_t exp);
+bool gateway_unsaid_refused(const struct gateway *gw, struct span cti);
+void gateway_unsaid_flush(struct gateway *gw);
+void gateway_unsaid_free(struct gateway *gw);
 
 /* gateway-time.c */
 int gateway_time_start(struct gateway *gw);
@@ -206,8 +232,11 @@ extern const struct clock_ops gateway_clock_ops;
 /* Fills stream, seq, prev and time; malloc'd text or NULL. To be stored before the next one. */
 char *gateway_event_encode(struct gateway *gw, struct event *event);
 void gateway_event_stored(struct gateway *gw, const char *text);
-/* Encodes, stores, sends. 0 or -errno. */
+/* Encodes, stores, sends. What the disk does not take now is tried again: still -errno. */
 int gateway_event(struct gateway *gw, struct event *event);
+/* The same for what cannot wait: on failure it is sent in a stream of its own, which nobody keeps. */
+void gateway_event_now(struct gateway *gw, struct event *event);
+void gateway_event_aside(struct gateway *gw, struct event *event);
 void gateway_outbox(struct gateway *gw);
 void gateway_outbox_online(struct gateway *gw);
 void gateway_outbox_acked(struct gateway *gw, int64_t row);
@@ -216,8 +245,19 @@ void gateway_outbox_lost(struct gateway *gw, int64_t row);
 void gateway_replay(struct gateway *gw, struct span payload);
 void gateway_trim(struct gateway *gw);
 
-/* gateway-documents.c */
+/* gateway-keep.c */
 int gateway_documents_restore(struct gateway *gw);
+int gateway_keep(struct gateway *gw, const struct trust_change *change);
+int gateway_keep_all(struct gateway *gw);
+int gateway_keep_pending(struct gateway *gw);
+
+/* gateway-reader.c */
+/* 0: taken, or older than what there is; a reason; < 0. *ret: what is known of it. */
+int gateway_reader_take(struct gateway *gw, struct span payload, struct token *ret);
+void gateway_readers_restore(struct gateway *gw); /* hands the stored ones to the locks */
+void gateway_readers_check(struct gateway *gw);	  /* the keys or the policy are others */
+
+/* gateway-documents.c */
 /* 0: in force; else the reason. */
 int gateway_document(struct gateway *gw, const struct trust_topic *topic, struct span payload);
 /* What arrived for this gateway alone: also a reader's authorization, a claim, a release. */
@@ -234,8 +274,7 @@ int gateway_take_document(struct gateway *gw, struct span payload, struct gatewa
 void gateway_forwarded(struct gateway_lock *gl, const struct lock_forwarded *forwarded);
 /* Of our chain, or the next in it. */
 bool gateway_our_root(const struct gateway *gw, const uint8_t kid[static DIGEST_LEN]);
-void gateway_documents_again(struct gateway *gw);   /* what could not be written */
-void gateway_documents_readers(struct gateway *gw); /* hands the stored ones to the locks */
+void gateway_documents_again(struct gateway *gw); /* what could not be written */
 
 /* gateway-authorize.c */
 int gateway_authorize_restore(struct gateway *gw);
@@ -258,6 +297,7 @@ struct gateway_lock *gateway_lock_find(struct gateway *gw, struct span id);
 void gateway_locks_documents(struct gateway *gw);
 void gateway_locks_cleared(struct gateway *gw); /* the topics of those that are gone */
 void gateway_lock_found(struct gateway_lock *gl, const char *address);
+void gateway_lock_keep(struct gateway_lock *gl); /* what is known of it, to disk */
 
 /* gateway-radio.c */
 int gateway_radio_start(struct gateway *gw);

@@ -60,8 +60,8 @@ static void box_problems(struct gateway *gw, struct problems *ret)
 	if (gw->damaged)
 		problem_add(ret, "store-damaged", "waiting for the city's keys, policy and list");
 	if (gw->store_trouble)
-		problem_add(ret, gw->store_trouble == -ENOSPC ? "store-full" : "store-failed", "%s",
-			    gw->store_words);
+		problem_add(ret, gateway_store_problem(gw), "%s%s", gw->store_words,
+			    gw->undurable ? "; a document waits for it" : "");
 	if (gw->clock_told && gw->clock_problem != CLOCK_FINE)
 		problem_add(ret, clock_problem_word(gw->clock_problem), "see clock");
 	if (!gw->radio_up)
@@ -304,7 +304,6 @@ static int on_health(sd_event_source *source, uint64_t usec, void *user)
 
 	sd_event_source_set_time_relative(source, (uint64_t)gw->config.health_s * 1000000);
 	sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-	gateway_documents_again(gw);
 	if (health && gw->was_online) {
 		gateway_fill_health(gw, health);
 		text = message_health_encode(health);

@@ -6,138 +6,6 @@
 #include "gateway-private.h"
 
 #include <systemd/sd-id128.h>
-#include <time.h>
-
-/* --- the store ---------------------------------------------------------------------------------- */
-
-static void store_path(const struct gateway *gw, char *ret, size_t cap)
-{
-	snprintf(ret, cap, "%s/store.db", gw->config.state_dir);
-}
-
-/* A damaged store is kept for whoever looks into it, and never read as "nobody revoked": what
- * follows starts empty, says so, and opens nothing until the city has sent its documents again. */
-static int move_damaged(const char *path)
-{
-	static const char *const tails[] = {"", "-wal", "-shm"};
-	char from[320], to[360];
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	for (size_t i = 0; i < ARRAY_SIZE(tails); i++) {
-		snprintf(from, sizeof(from), "%s%s", path, tails[i]);
-		snprintf(to, sizeof(to), "%s.damaged-%lld%s", path, (long long)now.tv_sec,
-			 tails[i]);
-		if (rename(from, to) < 0 && errno != ENOENT)
-			return -errno;
-	}
-	return 0;
-}
-
-static int open_store(struct gateway *gw, bool fresh, char *error, size_t cap)
-{
-	char path[300];
-	struct store_options options = {
-		.path = path,
-		.event_bytes_max = gw->config.event_bytes_max,
-		.event_keep_s = gw->config.event_keep_s,
-		.error = error,
-		.error_cap = cap,
-	};
-	uint8_t flag;
-	size_t len;
-	int r;
-
-	store_path(gw, path, sizeof(path));
-	if (fresh) {
-		store_close(steal(gw->store));
-		r = move_damaged(path);
-		if (r < 0) {
-			snprintf(error, cap, "%s is damaged and cannot be moved away: %s", path,
-				 strerror(-r));
-			return r;
-		}
-		gw->damaged = true;
-	}
-	r = store_open(&options, &gw->store);
-	if (r == -EBADMSG && !fresh) {
-		log_fact(LOG_CRIT,
-			 "store is damaged: everything but locking is refused until the "
-			 "city's documents are back",
-			 "DETAIL", error, NULL);
-		return open_store(gw, true, error, cap);
-	}
-	if (r < 0)
-		return r;
-	if (gw->damaged)
-		return store_put_value(gw->store, "damaged", span_str("1"));
-	gw->damaged = store_get_value(gw->store, "damaged", &flag, 1, &len) == 0 && len == 1 &&
-		      flag == '1';
-	return 0;
-}
-
-/* Made once; its public half is in `state`, and the city names it in a read authorization. */
-static int open_reader(struct gateway *gw)
-{
-	uint8_t seed[SEED_LEN];
-	size_t len;
-	int r = store_get_value(gw->store, "reader", seed, sizeof(seed), &len);
-
-	if (r == -ENOENT) {
-		crypto_random(seed, sizeof(seed));
-		r = store_put_value(gw->store, "reader", SPAN(seed));
-	} else if (r == 0 && len != sizeof(seed)) {
-		r = -EBADMSG;
-	}
-	if (r == 0)
-		signer_from_seed(seed, &gw->reader);
-	crypto_wipe(seed, sizeof(seed));
-	return r;
-}
-
-static int open_state(struct gateway *gw, char *error, size_t cap)
-{
-	int r = open_store(gw, false, error, cap);
-
-	if (r < 0)
-		return r;
-	r = open_reader(gw);
-	if (r == 0)
-		r = gateway_documents_restore(gw);
-	if (r != -EBADMSG) {
-		if (r < 0)
-			snprintf(error, cap, "%s: %s", gw->config.state_dir,
-				 store_error(gw->store));
-		return r;
-	}
-	log_fact(LOG_CRIT,
-		 "stored documents are damaged: everything but locking is refused until "
-		 "the city's documents are back",
-		 "DETAIL", store_error(gw->store), NULL);
-	r = open_store(gw, true, error, cap);
-	if (r == 0)
-		r = open_reader(gw);
-	return r < 0 ? r : gateway_documents_restore(gw);
-}
-
-int gateway_stored(struct gateway *gw, int r, const char *what)
-{
-	if (r >= 0 || r == -EEXIST) {
-		if (gw->store_trouble && r >= 0) {
-			gw->store_trouble = 0;
-			gateway_state_changed(gw, false);
-		}
-		return r;
-	}
-	if (!gw->store_trouble) {
-		snprintf(gw->store_words, sizeof(gw->store_words), "%s: %s", what,
-			 store_error(gw->store));
-		log_fact(LOG_ERR, "cannot write to the store", "DETAIL", gw->store_words, NULL);
-	}
-	gw->store_trouble = r;
-	gateway_state_changed(gw, false);
-	return r;
-}
 
 /* --- the outside -------------------------------------------------------------------------------- */
 
@@ -209,7 +77,7 @@ int gateway_new(sd_event *event, const char *config_path, const struct gateway_o
 	if (r < 0)
 		return r;
 	log_set_level(gw->config.log_level);
-	r = open_state(gw, error, error_cap);
+	r = gateway_store_open(gw, error, error_cap);
 	if (r < 0)
 		return r;
 	r = open_outside(gw, error, error_cap);
@@ -245,6 +113,8 @@ void gateway_free(struct gateway *gw)
 	sd_event_source_disable_unref(gw->door.timer);
 	gateway_certificate_stop(gw);
 	trust_free(gw->trust);
+	sd_event_source_disable_unref(gw->retry);
+	gateway_unsaid_free(gw);
 	store_close(gw->store);
 	signer_wipe(&gw->reader);
 	sd_event_unref(gw->event);
