@@ -140,6 +140,7 @@ static void send_through(struct unlock *u, size_t way, const uint8_t *challenge)
 	m.expiry_s = u->authorization.exp > now ? (uint32_t)(u->authorization.exp - now) : 1;
 	m.correlation = SPAN(u->correlation);
 	u->answer->attempts++;
+	u->answer->reason = REASON_NONE;
 	u->answer->exp = u->authorization.exp;
 	memcpy(u->answer->cti, u->authorization.cti, CTI_LEN);
 	memcpy(u->answer->gateway, m.topic.gateway, sizeof(m.topic.gateway));
@@ -193,8 +194,26 @@ static void choose(struct unlock *u, bool settled)
 
 /* --- answers ---------------------------------------------------------------------------------- */
 
+static void on_accepted(struct unlock *u)
+{
+	int r;
+
+	if (u->accepted)
+		return;
+	u->accepted = true;
+	u->answer->accepted_ms = now_ms() - u->sent_at;
+	r = wait_for(u, u->q->wait_s);
+	if (r < 0)
+		fail(u, r);
+}
+
 static void on_refused(struct unlock *u, const struct event *e)
 {
+	/* Somebody repeated it on the way: what the first one does is still to come. */
+	if (e->reason == REASON_REPLAYED && strcmp(e->first, "refused") != 0) {
+		on_accepted(u);
+		return;
+	}
 	u->answer->reason = e->reason;
 	if (e->reason == REASON_STALE_CHALLENGE && e->has_challenge &&
 	    u->answer->attempts < ATTEMPTS_MAX) {
@@ -238,11 +257,7 @@ static void on_event(struct unlock *u, const char *gateway, struct span payload)
 		return;
 	switch (f.event.type) {
 	case EVENT_AUTHORIZATION_ACCEPTED:
-		u->accepted = true;
-		u->answer->accepted_ms = now_ms() - u->sent_at;
-		r = wait_for(u, u->q->wait_s);
-		if (r < 0)
-			fail(u, r);
+		on_accepted(u);
 		break;
 	case EVENT_AUTHORIZATION_REFUSED:
 		on_refused(u, &f.event);

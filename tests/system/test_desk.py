@@ -230,6 +230,24 @@ def test_each_refusal_and_failure_has_its_status(city):
         assert said["reason"] == (reason or "")
 
 
+def test_a_repeated_authorization_is_no_refusal(city):
+    """Who repeats it on the way makes nobody at the desk believe that the door stays shut."""
+    gw = city.paper["gw-1"]
+
+    def repeated(first):
+        def answer(lock, claims, correlation):
+            gw.event("authorization.accepted", correlation, **gw.about(claims))
+            gw.refused(claims, correlation, "replayed", first=first)
+            gw.outcome(claims, correlation, "done", lock.receipt("done", claims[wire.CTI], via="relay"))
+        return answer
+    for first in ("pending", "unknown", "done"):
+        gw.answer = repeated(first)
+        said = unlock(city)
+        assert (said["outcome"], said["reason"], said["status"]) == ("done", "", 0), first
+    gw.answer = lambda lock, claims, correlation: gw.refused(claims, correlation, "replayed", first="refused")
+    assert unlock(city)["outcome"] == "refused"
+
+
 def test_done_without_a_receipt_that_the_lock_signed_is_unknown(city):
     gw, lock = city.paper["gw-1"], city.locks_["lock-1"]
     gw.answer = lambda lock, claims, correlation: gw.done(lock, claims, correlation, with_receipt=False)
