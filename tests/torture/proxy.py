@@ -5,14 +5,13 @@ Without a lie every byte goes on as it came. With one, what is done to which pac
 is what a lie needs: to pass a packet on, later, changed, or not at all, and packets of its own, whose
 acknowledgements the other side never sees. One thread, one asyncio loop; told what to do from outside.
 
-`said` is what the clients really said, in their order, whatever became of it: the truth, for who
-compares. `past` is what once went down to a client, for replaying.
+on_publish hears what the clients really said, in their order, whatever becomes of it: the truth, for who
+compares. `past` is what once went down to a client, `told` what it said, for replaying.
 """
 
 import asyncio
 import collections
 import threading
-import time
 
 import mqtt5
 from lies import LIES
@@ -162,10 +161,10 @@ class Proxy:
         self.lying, self.kind, self.chance, self.whom = None, None, 0.0, None
         self.lied, self.faults, self.connections = 0, [], set()
         self.seen = collections.deque(maxlen=4000)
-        self.said, self.past, self.told = [], collections.defaultdict(list), collections.defaultdict(list)
+        self.past, self.told = collections.defaultdict(list), collections.defaultdict(list)
         self.old, self.foreign = [], []  # (topic, payload) that a lie may bring up: older, or nobody's
-        self.on_ack = None  # called in the proxy's thread before the broker's PUBACK of a publish goes on
-        self.acked = {}
+        # called in the proxy's thread: before the broker's PUBACK of a publish goes on; with each publish
+        self.on_ack, self.on_publish, self.acked = None, None, {}
         self.loop, started = asyncio.new_event_loop(), threading.Event()
         self.thread = threading.Thread(target=self._run, args=(started,), daemon=True)
         self.thread.start()
@@ -210,8 +209,8 @@ class Proxy:
         if packet.kind == mqtt5.CONNACK and not up:
             connection.notes["up"] = packet.reason == 0
         if packet.kind == mqtt5.PUBLISH:
-            if up:
-                self.said.append((time.monotonic(), packet.topic, packet.payload, packet.retain))
+            if self.on_publish:
+                self.on_publish(up, packet.topic, packet.payload, packet.retain)
             kept = (self.told if up else self.past)[connection.client_id]
             kept.append(packet.copy())
             del kept[:-PAST]
