@@ -53,7 +53,7 @@ int gateway_event(struct gateway *gw, struct event *event)
 
 /*
  * A number that is not on disk would be given twice, after a restart: so what goes out without a
- * disk has a stream of its own, which ends with this process. The broker has it, or nobody.
+ * disk has a stream of its own, which ends with the connection. The broker has it, or nobody.
  */
 void gateway_event_aside(struct gateway *gw, struct event *event)
 {
@@ -71,6 +71,8 @@ void gateway_event_aside(struct gateway *gw, struct event *event)
 	if (!gw->aside_stream[0]) {
 		crypto_random(random, sizeof(random));
 		hex_encode(SPAN(random), gw->aside_stream, sizeof(gw->aside_stream));
+		gw->aside_seq = 0;
+		memset(gw->aside_prev, 0, sizeof(gw->aside_prev));
 	}
 	memcpy(event->stream, gw->aside_stream, sizeof(event->stream));
 	memcpy(event->prev, gw->aside_prev, sizeof(event->prev));
@@ -142,6 +144,8 @@ void gateway_outbox_online(struct gateway *gw)
 {
 	gw->sent_up_to = 0;
 	gw->outbox_stuck = false;
+	/* What was sent aside and got lost with the old connection must leave no gap. */
+	gw->aside_stream[0] = 0;
 	gateway_outbox(gw);
 }
 

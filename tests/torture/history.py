@@ -215,7 +215,9 @@ class History:
         """A second stream means that a store was lost."""
         of = collections.defaultdict(set)
         for stream, gateway in self.owners.items():
-            of[gateway].add(stream)
+            # one of refusals only: a disk took nothing, and they were told aside
+            if any(event["type"] != "authorization.refused" for event in self.events[stream].values()):
+                of[gateway].add(stream)
         return [f"rollback: {gateway} lost its store: streams {sorted(streams)}"
                 for gateway, streams in of.items() if len(streams) > 1 and gateway not in self.store_lost]
 
