@@ -69,11 +69,29 @@ static void on_clock_changed(void *user)
 
 const struct clock_ops gateway_clock_ops = {.changed = on_clock_changed};
 
+static void saw(struct gateway *gw, enum token_kind kind, const struct held *held)
+{
+	if (held->document && trust_signer_alive(gw->trust, kind, held))
+		reckoning_saw(&gw->reckoning, held->iat);
+}
+
+/* What dropped keys signed stays in force, but a thief's years ahead must not vouch for a clock that
+ * is years ahead. */
+static void see_documents(struct gateway *gw)
+{
+	reckoning_forget_seen(&gw->reckoning);
+	if (trust_keys(gw->trust))
+		reckoning_saw(&gw->reckoning, trust_keys(gw->trust)->iat);
+	saw(gw, TOKEN_POLICY, &gw->trust->policy_held);
+	for (size_t i = 0; i < gw->trust->nlists; i++)
+		saw(gw, TOKEN_LIST, &gw->trust->lists[i].held);
+}
+
 void gateway_time_learn(struct gateway *gw, enum token_kind kind, uint64_t iat)
 {
 	struct time_verdict time;
 
-	reckoning_saw(&gw->reckoning, iat);
+	see_documents(gw);
 	if (kind == TOKEN_KEYS && reckoning_learn(&gw->reckoning, iat, clock_boot_ms() / 1000))
 		persist_floor(gw);
 	time = gateway_time(gw); /* a clock that was far ahead of all we knew may not be any more */
@@ -109,9 +127,7 @@ int gateway_time_start(struct gateway *gw)
 	reckoning_init(&gw->reckoning, floor, clock_boot_ms() / 1000);
 	for (size_t i = 0; i < gw->trust->nchain; i++)
 		gateway_time_learn(gw, TOKEN_KEYS, gw->trust->chain[i].iat);
-	reckoning_saw(&gw->reckoning, gw->trust->policy_held.iat);
-	for (size_t i = 0; i < gw->trust->nlists; i++)
-		reckoning_saw(&gw->reckoning, gw->trust->lists[i].held.iat);
+	see_documents(gw);
 	return sd_event_add_time_relative(gw->event, &gw->hourly, CLOCK_BOOTTIME, GATEWAY_HOUR_US,
 					  60000000, on_hour, gw);
 }

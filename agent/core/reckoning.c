@@ -39,6 +39,11 @@ void reckoning_saw(struct reckoning *r, uint64_t iat)
 		r->newest = iat;
 }
 
+void reckoning_forget_seen(struct reckoning *r)
+{
+	r->newest = r->floor;
+}
+
 /*
  * Does the system's word stand? It stands once given, also while NTP is out of reach: the crystal
  * loses seconds, not minutes. A step withdraws it, until the system says it afresh: that reading

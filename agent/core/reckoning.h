@@ -33,7 +33,7 @@ enum clock_problem {
 struct reckoning {
 	uint64_t floor; /* newest root-signed iat, at least the build's and the enrolment's time */
 	uint64_t floor_boot; /* boottime when it was learned */
-	uint64_t newest;     /* iat of the newest document of any kind */
+	uint64_t newest;     /* iat of the newest document in force */
 	bool begun;	     /* there was a reading */
 	bool said;	     /* the system said "synchronised" since boot, and no step since */
 	bool ntp_before;     /* the last reading's ntp, to see a fresh false -> true after a step */
@@ -54,6 +54,9 @@ void reckoning_init(struct reckoning *r, uint64_t floor, uint64_t boottime);
 bool reckoning_learn(struct reckoning *r, uint64_t root_iat, uint64_t boottime);
 /* Any document's iat: only for the "ahead" rule. */
 void reckoning_saw(struct reckoning *r, uint64_t iat);
+/* Before all documents in force are told by reckoning_saw anew: a dropped key may have signed years
+ * ahead, and vouches for nothing any more. */
+void reckoning_forget_seen(struct reckoning *r);
 /*
  * Takes a reading in (keeps said, stepped, offset) and judges it. Often enough that a step is seen
  * before ntp turns true again: on TFD_TIMER_CANCEL_ON_SET and before every decision.

@@ -13,7 +13,7 @@
 #define DAY  86400ULL
 #define HOUR 3600ULL
 
-enum act { READ, LEARN, SAW };
+enum act { READ, LEARN, SAW, FORGET };
 
 struct step {
 	enum act act;
@@ -86,6 +86,11 @@ static const struct story stories[] = {
 	       {READ, T + 5, 105, true, T + 5, CLOCK_FINE})},
 	{"a clock years ahead stays a problem with new documents", T - DAY,
 	 STORY({SAW, T, 0, 0, 0, 0}, {READ, T + 3650 * DAY, 100, true, T - DAY, CLOCK_AHEAD})},
+	{"what a thief signed years ahead vouches for nothing once it is forgotten", T - DAY,
+	 STORY({SAW, T + 3650 * DAY, 0, 0, 0, 0},
+	       {READ, T + 3650 * DAY, 100, true, T + 3650 * DAY, CLOCK_FINE},
+	       {FORGET, 0, 0, 0, 0, 0}, {SAW, T, 0, 0, 0, 0},
+	       {READ, T + 3650 * DAY + 30, 130, true, T - DAY + 30, CLOCK_AHEAD})},
 	{"a jump ahead after synchronisation: reckoned from there on", T - HOUR,
 	 STORY({READ, T, 100, true, T, CLOCK_FINE},
 	       {READ, T + 301 + 10, 110, true, T - HOUR + 10, CLOCK_STEPPED},
@@ -153,6 +158,9 @@ static void check(const struct story *story)
 			break;
 		case SAW:
 			reckoning_saw(&r, s->realtime);
+			break;
+		case FORGET:
+			reckoning_forget_seen(&r);
 			break;
 		case READ:
 			v = reckoning_read(&r, &reading);
