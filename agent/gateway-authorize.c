@@ -33,6 +33,8 @@ static int decide(struct gateway *gw, const struct gate_input *in, struct gate_o
 {
 	int r = gate_decide(in, ret);
 
+	if (r == 0 && gw->homeless)
+		return REASON_LOCK_ERROR; /* it would not be remembered */
 	if (r == 0 && gw->damaged && ret->token.scope != SCOPE_LOCK)
 		return REASON_NO_LIST;
 	return r;

@@ -10,7 +10,7 @@
 /* After damage: is everything back that keeps a revoked credential out? */
 static void maybe_healed(struct gateway *gw)
 {
-	if (!gw->damaged || !trust_keys(gw->trust) || gw->trust->nlists == 0 ||
+	if (!gw->damaged || gw->homeless || !trust_keys(gw->trust) || gw->trust->nlists == 0 ||
 	    !gw->trust->policy_held.document)
 		return;
 	if (gateway_stored(gw, store_put_value(gw->store, "damaged", span_str("0")), "healing") < 0)
@@ -47,7 +47,7 @@ static void tell(struct gateway *gw, int verdict, const struct trust_change *cha
 /* What `state` may claim to hold. */
 static void mark_durable(struct gateway *gw)
 {
-	gw->ndurable = trust_applied(gw->trust, gw->durable);
+	gw->ndurable = gw->homeless ? 0 : trust_applied(gw->trust, gw->durable);
 	maybe_healed(gw);
 	gateway_state_changed(gw, true);
 }

@@ -149,6 +149,7 @@ struct gateway {
 	/* store */
 	bool damaged;	/* everything but `lock` is refused until the city's documents are back */
 	bool undurable; /* a document is in force, but not on disk */
+	bool homeless;	/* the store is in memory: its file cannot be opened */
 	struct applied durable[APPLIED_MAX];
 	size_t ndurable;
 	int store_trouble; /* -errno of the last write that failed; 0 */

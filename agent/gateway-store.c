@@ -4,6 +4,7 @@
  */
 #include "gateway-private.h"
 
+#include <dirent.h>
 #include <time.h>
 
 #define RETRY_US 5000000u
@@ -34,6 +35,20 @@ static int move_damaged(const char *path)
 	return 0;
 }
 
+/* A crash between putting aside and beginning anew leaves one, and no store. */
+static bool has_damaged(const struct gateway *gw)
+{
+	DIR *dir = opendir(gw->config.state_dir);
+	const struct dirent *entry;
+	bool found = false;
+
+	while (dir && !found && (entry = readdir(dir)))
+		found = strncmp(entry->d_name, "store.db.damaged-", 17) == 0;
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
 static int open_store(struct gateway *gw, bool fresh, char *error, size_t cap)
 {
 	char path[300];
@@ -49,6 +64,7 @@ static int open_store(struct gateway *gw, bool fresh, char *error, size_t cap)
 	int r;
 
 	store_path(gw, path, sizeof(path));
+	options.damaged = fresh || has_damaged(gw);
 	if (fresh) {
 		store_close(steal(gw->store));
 		r = move_damaged(path);
@@ -57,7 +73,6 @@ static int open_store(struct gateway *gw, bool fresh, char *error, size_t cap)
 				 strerror(-r));
 			return r;
 		}
-		gw->damaged = true;
 	}
 	r = store_open(&options, &gw->store);
 	if (r == -EBADMSG && !fresh) {
@@ -69,8 +84,6 @@ static int open_store(struct gateway *gw, bool fresh, char *error, size_t cap)
 	}
 	if (r < 0)
 		return r;
-	if (gw->damaged)
-		return store_put_value(gw->store, "damaged", span_str("1"));
 	gw->damaged = store_get_value(gw->store, "damaged", &flag, 1, &len) == 0 && len == 1 &&
 		      flag == '1';
 	return 0;
@@ -95,29 +108,92 @@ static int open_reader(struct gateway *gw)
 	return r;
 }
 
-int gateway_store_open(struct gateway *gw, char *error, size_t cap)
+static int restore(struct gateway *gw)
+{
+	int r = open_reader(gw);
+
+	return r < 0 ? r : gateway_documents_restore(gw);
+}
+
+static int open_on_disk(struct gateway *gw, char *error, size_t cap)
 {
 	int r = open_store(gw, false, error, cap);
 
 	if (r < 0)
 		return r;
-	r = open_reader(gw);
-	if (r == 0)
-		r = gateway_documents_restore(gw);
-	if (r != -EBADMSG) {
-		if (r < 0)
-			snprintf(error, cap, "%s: %s", gw->config.state_dir,
-				 store_error(gw->store));
+	r = restore(gw);
+	if (r < 0)
+		snprintf(error, cap, "%s: %s", gw->config.state_dir, store_error(gw->store));
+	if (r != -EBADMSG)
 		return r;
-	}
 	log_fact(LOG_CRIT,
 		 "stored documents are damaged: everything but locking is refused until "
 		 "the city's documents are back",
 		 "DETAIL", store_error(gw->store), NULL);
 	r = open_store(gw, true, error, cap);
+	return r < 0 ? r : restore(gw);
+}
+
+static void retry_later(struct gateway *gw);
+
+/* Not a wrong configuration, another agent in possession, or no memory: those end the start. */
+static bool is_the_disk(int r)
+{
+	return r == -EIO || r == -ENOSPC || r == -EROFS || r == -EACCES;
+}
+
+int gateway_store_open(struct gateway *gw, char *error, size_t cap)
+{
+	struct store_options options = {
+		.event_bytes_max = gw->config.event_bytes_max,
+		.event_keep_s = gw->config.event_keep_s,
+		.damaged = true,
+	};
+	int trouble = open_on_disk(gw, error, cap), r;
+
+	if (trouble >= 0 || !is_the_disk(trouble))
+		return trouble;
+	/*
+	 * A box whose disk cannot be read goes on telling the city so, and bringing lists to
+	 * locks. It moves no bolt: what was opened before is not known, and would not be
+	 * remembered.
+	 */
+	log_fact(LOG_CRIT, "store cannot be opened: nothing opens or locks through this gateway",
+		 "DETAIL", error, NULL);
+	store_close(steal(gw->store));
+	r = store_open(&options, &gw->store);
+	if (r < 0)
+		return r;
+	gw->homeless = gw->damaged = true;
+	gw->store_trouble = trouble;
+	snprintf(gw->store_words, sizeof(gw->store_words), "%s", error);
+	retry_later(gw);
+	r = restore(gw);
+	gw->ndurable = 0;
+	return r;
+}
+
+/* Every other module has what it took from memory: it is for the next start to take the right ones. */
+static void come_home(struct gateway *gw)
+{
+	cleanup(store_closep) struct store *store = NULL;
+	char path[300], error[600];
+	const struct store_options options = {
+		.path = path,
+		.event_bytes_max = gw->config.event_bytes_max,
+		.event_keep_s = gw->config.event_keep_s,
+		.damaged = has_damaged(gw),
+		.error = error,
+		.error_cap = sizeof(error),
+	};
+	int r;
+
+	store_path(gw, path, sizeof(path));
+	r = store_open(&options, &store);
 	if (r == 0)
-		r = open_reader(gw);
-	return r < 0 ? r : gateway_documents_restore(gw);
+		r = store_put_value(store, "probe", span_str("1"));
+	if (r == 0 || r == -EBADMSG)
+		gateway_fatal(gw, "the store can be opened again: starting anew");
 }
 
 /* --- trouble ------------------------------------------------------------------------------------ */
@@ -132,6 +208,8 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *user)
 {
 	struct gateway *gw = user;
 
+	if (gw->homeless)
+		come_home(gw);
 	gateway_documents_again(gw);
 	gateway_unsaid_flush(gw);
 	(void)gateway_stored(gw, store_put_value(gw->store, "probe", span_str("1")), "probe");
@@ -155,7 +233,7 @@ static void retry_later(struct gateway *gw)
 /* One success is not the end of it as long as something waits for the disk. */
 static void well(struct gateway *gw)
 {
-	if (!gw->store_trouble || gw->undurable || gw->nunsaid)
+	if (!gw->store_trouble || gw->homeless || gw->undurable || gw->nunsaid)
 		return;
 	gw->store_trouble = 0;
 	log_fact(LOG_NOTICE, "the store can be written again", NULL);

@@ -489,24 +489,30 @@ static int connect_to(struct db *db, const char *path, const struct db_options *
 	return r;
 }
 
+static int fill(struct db *db, const struct db_options *options)
+{
+	char identity[64];
+	int r;
+
+	snprintf(identity, sizeof(identity), "PRAGMA application_id=%ld",
+		 (long)options->application_id);
+	r = db_exec(db, identity);
+	if (r == 0)
+		r = migrate(db, options, 0);
+	return r == 0 && options->init ? options->init(db, options->user) : r;
+}
+
 /* The file appears under its name only when it is whole, whenever the power fails. */
 static int create(struct db *db, const struct db_options *options)
 {
 	cleanup(freep) char *temporary = NULL;
-	char identity[64];
 	int r = db_file_temporary(options->path, &temporary, db->error);
 
 	if (r < 0)
 		return r;
-	snprintf(identity, sizeof(identity), "PRAGMA application_id=%ld",
-		 (long)options->application_id);
 	r = connect_to(db, temporary, options);
 	if (r == 0)
-		r = db_exec(db, identity);
-	if (r == 0)
-		r = migrate(db, options, 0);
-	if (r == 0 && options->init)
-		r = options->init(db, options->user);
+		r = fill(db, options);
 	if (r == 0)
 		r = db_checkpoint(db);
 	sqlite3_close_v2(db->handle); /* the last one: takes the write-ahead log away */
@@ -518,6 +524,13 @@ static int create(struct db *db, const struct db_options *options)
 	r = db_file_name(temporary, options->path, db->error);
 	db->is_new = r == 0;
 	return r < 0 ? r : 0;
+}
+
+static int open_in_memory(struct db *db, const struct db_options *options)
+{
+	int r = connect_to(db, ":memory:", options);
+
+	return r < 0 ? r : fill(db, options);
 }
 
 static int open_checked(struct db *db, const struct db_options *options)
@@ -545,9 +558,9 @@ int db_open(const struct db_options *options, struct db **ret)
 	int r = -ENOMEM;
 
 	if (db)
-		db->path = strdup(options->path);
+		db->path = strdup(options->path ? options->path : "memory");
 	if (db && db->path)
-		r = open_checked(db, options);
+		r = options->path ? open_checked(db, options) : open_in_memory(db, options);
 	if (r == 0) {
 		*ret = steal(db);
 		return 0;

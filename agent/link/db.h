@@ -15,7 +15,9 @@ struct db;
 struct sqlite3_stmt;
 
 struct db_options {
-	const char *path; /* its folder must exist; the file is created with mode 0600 */
+	/* Its folder must exist; the file is created with mode 0600. NULL: in memory, for as long as
+	 * it is open. */
+	const char *path;
 	int32_t application_id;
 	/* Each is run once, in a transaction of its own with the number it raises user_version to.
 	 * Append only: what was released never changes. */

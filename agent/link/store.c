@@ -354,6 +354,7 @@ int store_delete_lock(struct store *s, const char *lock)
 static int init(struct db *db, void *user)
 {
 	const struct store_head head = {.next = 1};
+	const struct store_options *options = user;
 	uint8_t stream[16];
 	int r;
 
@@ -361,6 +362,8 @@ static int init(struct db *db, void *user)
 	r = put_value(db, "stream", SPAN(stream));
 	if (r == 0)
 		r = put_head(db, &head);
+	if (r == 0 && options->damaged)
+		r = put_value(db, "damaged", span_str("1"));
 	return r == 0 ? put_manifest(db) : r;
 }
 
@@ -422,6 +425,7 @@ int store_open(const struct store_options *options, struct store **ret)
 		.migrations = migrations,
 		.nmigrations = ARRAY_SIZE(migrations),
 		.init = init,
+		.user = (void *)(uintptr_t)options,
 		.exclusive = true,
 		.error = options->error,
 		.error_cap = options->error_cap,

@@ -22,7 +22,8 @@
 struct store;
 
 struct store_options {
-	const char *path;	  /* of the database file; its folder must exist */
+	const char *path;	  /* of the database file; its folder must exist. NULL: in memory */
+	bool damaged;		  /* a new file's value "damaged" is "1" from the start */
 	uint64_t event_bytes_max; /* of kept events; beyond it the oldest acknowledged go first,
 				     then the oldest */
 	uint64_t event_keep_s;	  /* how long acknowledged events stay, 14 days by default */
