@@ -49,7 +49,8 @@ static struct side {
 	struct trust *trust; /* made once */
 	struct lock *lock;
 	uint64_t now, alarm;
-	bool connecting, up, closing, reading[4];
+	bool connecting, up, closing, ending, reading[4];
+	bool last[QUEUE_MAX]; /* of the frames that wait: one that completes the authorization */
 	size_t queued, dropped;
 	struct frame_joiner to_lock;
 	int verdict;
@@ -85,13 +86,16 @@ static int on_write(struct span frame, void *user)
 	unsigned code;
 
 	must(side.up && frame.len >= 1 && frame.len <= FRAME_MAX && side.queued < QUEUE_MAX);
-	side.queued++;
+	if (side.ending)
+		return -ENOTCONN;
+	side.last[side.queued++] = false;
 	if (frame_take(&side.to_lock, frame, &code) != FRAME_COMPLETE)
 		return 0;
 	document = span_of(side.to_lock.buf, side.to_lock.len);
 	if (!span_equal(document, span_of(side.command.document, side.command.len)))
 		return 0;
-	must(side.committed && side.verdict == 0 && ++side.departures == 1);
+	must(side.committed && side.verdict == 0);
+	side.last[side.queued - 1] = true;
 	return 0;
 }
 
@@ -220,26 +224,31 @@ static const struct lock_ops ops = {
 
 /* --- what happens to it ------------------------------------------------------------------------- */
 
+static void written_one(enum lock_sent sent)
+{
+	/* what did not leave for certain may be tried again; anything else may not */
+	if (side.last[0] && sent != LOCK_NOT_SENT)
+		must(++side.departures == 1);
+	memmove(&side.last[0], &side.last[1], --side.queued * sizeof(side.last[0]));
+	lock_written(side.lock, sent);
+}
+
 static void written(enum lock_sent sent)
 {
-	while (side.dropped && side.queued) {
-		side.dropped--;
-		side.queued--;
-		lock_written(side.lock, LOCK_NOT_SENT);
-	}
-	if (!side.queued)
-		return;
-	side.queued--;
-	lock_written(side.lock, sent);
+	for (; side.dropped && side.queued; side.dropped--)
+		written_one(LOCK_NOT_SENT);
+	if (side.queued)
+		written_one(sent);
 }
 
 static void disconnected(enum lock_end end)
 {
 	if (!side.connecting && !side.up)
 		return;
+	side.ending = true;
 	while (side.queued)
 		written(LOCK_MAYBE_SENT);
-	side.connecting = side.up = side.closing = false;
+	side.connecting = side.up = side.closing = side.ending = false;
 	side.dropped = 0;
 	memset(side.reading, 0, sizeof(side.reading));
 	side.to_lock.open = false;
