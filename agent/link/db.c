@@ -392,9 +392,11 @@ int db_used(struct db *db, uint64_t *ret)
 /* --- opening -----------------------------------------------------------------------------------
  */
 
-static int check_integrity(struct db *db)
+/* quick_check does not compare an index with its table: the damage would show at the first write. */
+static int check_integrity(struct db *db, bool thorough)
 {
-	cleanup(db_end) struct db_query q = db_query(db, "PRAGMA quick_check(1)");
+	cleanup(db_end) struct db_query q =
+		db_query(db, thorough ? "PRAGMA integrity_check(1)" : "PRAGMA quick_check(1)");
 	int r = db_step(&q);
 
 	if (r < 0)
@@ -546,7 +548,7 @@ static int open_checked(struct db *db, const struct db_options *options)
 	if (r == 0)
 		r = check_identity(db, options, &version);
 	if (r == 0)
-		r = check_integrity(db);
+		r = check_integrity(db, options->exclusive);
 	if (r == 0)
 		r = migrate(db, options, (size_t)version);
 	return r;

@@ -27,7 +27,8 @@ struct db_options {
 	 * has its name. May be NULL. */
 	int (*init)(struct db *db, void *user);
 	void *user;
-	bool exclusive;	  /* hold the file against every other process until closed */
+	bool exclusive;	  /* hold the file against every other process until closed; indexes are
+			     checked, too */
 	unsigned busy_ms; /* not exclusive: how long a write waits for another process; blocks */
 	char *error;	  /* may be NULL: where the words go when db_open fails */
 	size_t error_cap;

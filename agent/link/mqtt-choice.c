@@ -202,11 +202,13 @@ static void on_tick(struct conn *c, void *user)
 
 	if (c != m->current || m->mode != RUNNING)
 		return;
-	/* A slow line needs its time for what is in flight: 1 kB/s at least. */
-	if (m->flights.n &&
-	    now - m->acked_at >= (o->ack_timeout_ms + m->flights.bytes) * UINT64_C(1000)) {
+	mqtt_subscribe_due(m, now);
+	if (flights_overdue(&m->flights, now)) {
 		conn_drop(c);
-		on_down(c, "timed out: the broker acknowledges nothing", m);
+		on_down(c, "timed out: the broker does not acknowledge", m);
+	} else if (m->tiny) {
+		conn_drop(c);
+		on_down(c, "the broker takes no packet as large as a subscription", m);
 	} else if (m->refresh && !m->better && !m->flights.n) {
 		m->refresh = false;
 		(void)connect_to(m, conn_broker(c), &m->better);

@@ -22,6 +22,8 @@
 #include <unistd.h>
 
 #include "link/mqtt-dial.h"
+#include "link/mqtt-guard.h"
+#include "link/mqtt-publish.h"
 #include "link/mqtt-words.h"
 
 #define TICK_USEC	   1000000u
@@ -55,6 +57,7 @@ struct conn {
 	const char *reason;
 	uint64_t bytes_in, bytes_out;
 	uint64_t began;
+	uint32_t takes;			/* the largest packet that the broker takes; 0: any */
 	uint64_t packet_max, read_mark; /* bytes; taken from the socket before this packet */
 	bool reached;
 };
@@ -169,7 +172,7 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *user)
 	if ((revents & (EPOLLHUP | EPOLLERR)) && ++c->hangups > HANGUPS_MAX)
 		c->error = MOSQ_ERR_CONN_LOST;
 	if (!c->error && (revents & (EPOLLIN | EPOLLHUP | EPOLLERR)))
-		c->error = mosquitto_loop_read(handle(c), 1);
+		c->error = guard_read(handle(c));
 	bound_packet(c);
 	if (!c->error && !c->gone && (revents & EPOLLOUT)) {
 		c->error = mosquitto_loop_write(handle(c), 1);
@@ -188,7 +191,7 @@ static int on_tick(sd_event_source *source, uint64_t now, void *user)
 	if (!c->error && !c->gone)
 		c->error = mosquitto_loop_misc(handle(c));
 	if (!c->error && !c->gone)
-		c->error = mosquitto_loop_read(handle(c), 1);
+		c->error = guard_read(handle(c));
 	settle(c);
 	if (c->state == UP)
 		c->ops->tick(c, c->user);
@@ -213,6 +216,7 @@ static void on_connect(struct mosquitto *mosq, void *object, int rc, int flags,
 
 	c->connack = rc == 0;
 	c->session_present = flags & 1;
+	mosquitto_property_read_int32(props, MQTT_PROP_MAXIMUM_PACKET_SIZE, &c->takes, false);
 	if (rc)
 		c->reason = mqtt_words_reason((uint8_t)rc);
 	errno = 0;
@@ -239,9 +243,11 @@ static void on_publish(struct mosquitto *mosq, void *object, int mid, int rc,
 		       const mosquitto_property *props)
 {
 	struct conn *c = dial_user(object);
+	struct guard *guard = guard_suspend();
 
 	if (c->state != DEAD)
 		c->ops->published(c, (uint16_t)mid, (uint8_t)rc, c->user);
+	guard_resume(guard);
 	errno = 0;
 }
 
@@ -249,9 +255,11 @@ static void on_subscribe(struct mosquitto *mosq, void *object, int mid, int n, c
 			 const mosquitto_property *props)
 {
 	struct conn *c = dial_user(object);
+	struct guard *guard = guard_suspend();
 
 	if (n > 0 && c->state != DEAD)
 		c->ops->subscribed(c, (uint16_t)mid, (uint8_t)codes[0], c->user);
+	guard_resume(guard);
 	errno = 0;
 }
 
@@ -269,6 +277,7 @@ static void on_message(struct mosquitto *mosq, void *object, const struct mosqui
 		.qos = m->qos,
 		.retain = m->retain,
 	};
+	struct guard *guard = guard_suspend();
 
 	announce(c);
 	mosquitto_property_read_binary(props, MQTT_PROP_CORRELATION_DATA, &correlation,
@@ -282,6 +291,7 @@ static void on_message(struct mosquitto *mosq, void *object, const struct mosqui
 	msg.content_type = type;
 	if (c->state == UP || c->state == CLOSING)
 		c->ops->message(c, &msg, c->user);
+	guard_resume(guard);
 	errno = 0;
 }
 
@@ -472,46 +482,6 @@ bool conn_hangs(const struct conn *c)
 
 /* --- publishing --- */
 
-static int errno_of(int rc)
-{
-	switch (rc) {
-	case MOSQ_ERR_SUCCESS:
-		return 0;
-	case MOSQ_ERR_NOMEM:
-		return -ENOBUFS;
-	case MOSQ_ERR_PAYLOAD_SIZE:
-	case MOSQ_ERR_OVERSIZE_PACKET:
-		return -EMSGSIZE;
-	case MOSQ_ERR_QOS_NOT_SUPPORTED:
-	case MOSQ_ERR_RETAIN_NOT_SUPPORTED:
-		return -EOPNOTSUPP;
-	case MOSQ_ERR_INVAL:
-	case MOSQ_ERR_MALFORMED_UTF8:
-		return -EINVAL;
-	default:
-		return -ENOTCONN;
-	}
-}
-
-static int add_properties(const struct mqtt_publish *p, mosquitto_property **ret)
-{
-	int rc = 0;
-
-	if (p->expiry_s)
-		rc = mosquitto_property_add_int32(ret, MQTT_PROP_MESSAGE_EXPIRY_INTERVAL,
-						  p->expiry_s);
-	if (!rc && p->correlation.len)
-		rc = mosquitto_property_add_binary(ret, MQTT_PROP_CORRELATION_DATA,
-						   p->correlation.data,
-						   (uint16_t)p->correlation.len);
-	if (!rc && p->content_type)
-		rc = mosquitto_property_add_string(ret, MQTT_PROP_CONTENT_TYPE, p->content_type);
-	if (!rc && p->response_topic)
-		rc = mosquitto_property_add_string(ret, MQTT_PROP_RESPONSE_TOPIC,
-						   p->response_topic);
-	return rc;
-}
-
 int conn_publish(struct conn *c, const struct mqtt_publish *p, uint16_t *mid)
 {
 	mosquitto_property *props = NULL;
@@ -521,12 +491,14 @@ int conn_publish(struct conn *c, const struct mqtt_publish *p, uint16_t *mid)
 		return -ENOTCONN;
 	if (p->qos == 0 && c->blocked)
 		return -ENOBUFS;
-	rc = add_properties(p, &props);
+	if (!publish_fits(p, c->takes))
+		return -EMSGSIZE;
+	rc = publish_properties(p, &props);
 	if (!rc)
 		rc = mosquitto_publish_v5(handle(c), &number, p->topic, (int)p->payload.len,
 					  p->payload.data, p->qos, p->retain, props);
 	mosquitto_property_free_all(&props);
-	r = errno_of(rc);
+	r = publish_errno(rc);
 	if (r == -ENOTCONN)
 		c->error = rc;
 	*mid = (uint16_t)number;
@@ -549,11 +521,11 @@ int conn_subscribe(struct conn *c, const char *topic, int qos, unsigned flags, u
 	if (flags & MQTT_NO_LOCAL)
 		options |= MQTT_SUB_OPT_NO_LOCAL;
 	rc = mosquitto_subscribe_v5(handle(c), &number, topic, qos, options, NULL);
-	if (errno_of(rc) == -ENOTCONN)
+	if (publish_errno(rc) == -ENOTCONN)
 		c->error = rc;
 	*mid = (uint16_t)number;
 	settle_later(c);
-	return errno_of(rc);
+	return publish_errno(rc);
 }
 
 void conn_close(struct conn *c)

@@ -15,11 +15,19 @@ bool flights_fits(const struct flights *f, size_t len)
 	return f->n < MQTT_IN_FLIGHT_MAX && len <= MQTT_QUEUE_MAX - f->bytes;
 }
 
-void flights_add(struct flights *f, uint16_t mid, int64_t row, size_t len)
+void flights_add(struct flights *f, uint16_t mid, int64_t row, size_t len, uint64_t due)
 {
-	f->list[f->n++] = (struct flight){.mid = mid, .row = row, .len = len};
+	f->list[f->n++] = (struct flight){.mid = mid, .row = row, .len = len, .due = due};
 	f->bytes += len;
 	f->rows += row != 0;
+}
+
+bool flights_overdue(const struct flights *f, uint64_t now)
+{
+	for (unsigned i = 0; i < f->n; i++)
+		if (now >= f->list[i].due)
+			return true;
+	return false;
 }
 
 bool flights_take(struct flights *f, uint16_t mid, struct flight *ret)

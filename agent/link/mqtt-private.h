@@ -17,7 +17,9 @@ struct subscription {
 	char *topic;
 	int qos;
 	unsigned flags;
-	uint16_t mid; /* of the SUBSCRIBE without answer; 0: none */
+	uint16_t mid;  /* of the SUBSCRIBE without answer; 0: none */
+	uint64_t due;  /* us: when it is sent again; 0: granted */
+	unsigned sent; /* how often on this connection */
 };
 
 struct mqtt {
@@ -28,13 +30,14 @@ struct mqtt {
 	enum mode mode;
 	bool online;
 	bool refresh;		       /* wanted */
+	bool tiny;		       /* the broker takes no packet as large as a subscription */
 	struct conn *current;	       /* the one that counts, or is to; of conns */
 	struct conn *better;	       /* to a preferred broker, beside it; of conns */
 	struct conn *conns[CONNS_MAX]; /* all of them, with the dead and the hanging */
 	sd_event_source *retry, *tidy, *stop;
 	size_t next_broker;
 	unsigned rounds; /* in vain, since a connection held */
-	uint64_t up_at, acked_at, better_at;
+	uint64_t up_at, better_at;
 	struct flights flights;
 	struct subscription subscriptions[MQTT_SUBSCRIPTIONS_MAX];
 	size_t n_subscriptions;
@@ -53,6 +56,8 @@ void choice_stop(struct mqtt *m);
 /* mqtt.c, called by choice */
 void mqtt_go_online(struct mqtt *m, bool session_present);
 void mqtt_go_offline(struct mqtt *m, const char *reason);
+/* Sends again what was refused or had no answer. */
+void mqtt_subscribe_due(struct mqtt *m, uint64_t now);
 void mqtt_on_published(struct conn *c, uint16_t mid, uint8_t reason, void *user);
 void mqtt_on_subscribed(struct conn *c, uint16_t mid, uint8_t code, void *user);
 void mqtt_on_message(struct conn *c, const struct mqtt_message *msg, void *user);

@@ -12,7 +12,8 @@
 
 #include "link/mqtt-private.h"
 
-#define HELD_MAX_MS 10000u
+#define HELD_MAX_MS	  10000u
+#define SUBSCRIBE_DOUBLED 4 /* a subscription's pause, at most so often */
 
 /* --- rows and subscriptions --- */
 
@@ -23,7 +24,6 @@ void mqtt_on_published(struct conn *c, uint16_t mid, uint8_t reason, void *user)
 
 	if (c != m->current || !flights_take(&m->flights, mid, &f))
 		return;
-	m->acked_at = choice_now(CLOCK_MONOTONIC);
 	if (reason < 0x80)
 		m->stats.acked++;
 	else
@@ -44,6 +44,8 @@ void mqtt_on_subscribed(struct conn *c, uint16_t mid, uint8_t code, void *user)
 		if (m->subscriptions[i].mid != mid)
 			continue;
 		m->subscriptions[i].mid = 0;
+		if (code < 0x80)
+			m->subscriptions[i].due = 0;
 		if (m->ops->subscribed)
 			m->ops->subscribed((int)i, code, m->user);
 		return;
@@ -67,8 +69,23 @@ void mqtt_on_message(struct conn *c, const struct mqtt_message *msg, void *user)
 
 static int send_subscription(struct mqtt *m, struct subscription *s)
 {
+	unsigned pauses = s->sent < SUBSCRIBE_DOUBLED ? s->sent : SUBSCRIBE_DOUBLED;
+	uint64_t pause = (uint64_t)m->settings.options.ack_timeout_ms << pauses;
+	int r;
+
 	s->mid = 0;
-	return conn_subscribe(m->current, s->topic, s->qos, s->flags, &s->mid);
+	s->due = choice_now(CLOCK_MONOTONIC) + pause * 1000;
+	s->sent++;
+	r = conn_subscribe(m->current, s->topic, s->qos, s->flags, &s->mid);
+	m->tiny |= r == -EMSGSIZE;
+	return r;
+}
+
+void mqtt_subscribe_due(struct mqtt *m, uint64_t now)
+{
+	for (size_t i = 0; m->online && i < m->n_subscriptions; i++)
+		if (m->subscriptions[i].due && now >= m->subscriptions[i].due)
+			send_subscription(m, &m->subscriptions[i]);
 }
 
 /* --- on and off --- */
@@ -78,13 +95,15 @@ void mqtt_go_online(struct mqtt *m, bool session_present)
 	size_t broker = conn_broker(m->current);
 
 	m->online = true;
-	m->refresh = false;
-	m->up_at = m->acked_at = m->better_at = choice_now(CLOCK_MONOTONIC);
+	m->refresh = m->tiny = false;
+	m->up_at = m->better_at = choice_now(CLOCK_MONOTONIC);
 	m->stats.connects++;
 	m->stats.broker = broker;
 	m->stats.online_since = choice_now(CLOCK_BOOTTIME);
-	for (size_t i = 0; i < m->n_subscriptions; i++)
+	for (size_t i = 0; i < m->n_subscriptions; i++) {
+		m->subscriptions[i].sent = 0;
 		send_subscription(m, &m->subscriptions[i]);
+	}
 	if (m->ops->online)
 		m->ops->online(broker, session_present, m->user);
 }
@@ -203,6 +222,7 @@ static int check_publish(const struct mqtt *m, const struct mqtt_publish *p, int
 
 int mqtt_publish(struct mqtt *m, const struct mqtt_publish *p, int64_t row)
 {
+	uint64_t patience;
 	uint16_t mid;
 	int r;
 
@@ -215,9 +235,9 @@ int mqtt_publish(struct mqtt *m, const struct mqtt_publish *p, int64_t row)
 	m->stats.messages_out++;
 	if (p->qos == 0)
 		return 0;
-	if (!m->flights.n)
-		m->acked_at = choice_now(CLOCK_MONOTONIC);
-	flights_add(&m->flights, mid, row, p->payload.len);
+	patience = m->settings.options.ack_timeout_ms + m->flights.bytes + p->payload.len;
+	flights_add(&m->flights, mid, row, p->payload.len,
+		    choice_now(CLOCK_MONOTONIC) + patience * 1000);
 	return 0;
 }
 
@@ -277,6 +297,7 @@ int mqtt_subscribe(struct mqtt *m, const char *topic, int qos, unsigned flags)
 		return i;
 	m->subscriptions[i].qos = qos;
 	m->subscriptions[i].flags = flags;
+	m->subscriptions[i].sent = 0;
 	if (m->online)
 		send_subscription(m, &m->subscriptions[i]);
 	return i;

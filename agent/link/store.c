@@ -27,7 +27,7 @@ static const char *const migrations[] = {
 	"CREATE TABLE authorization(cti BLOB PRIMARY KEY NOT NULL, lock TEXT NOT NULL,"
 	" exp INTEGER NOT NULL, phase INTEGER NOT NULL, first TEXT NOT NULL,"
 	" scope INTEGER NOT NULL, correlation BLOB NOT NULL, sum BLOB NOT NULL) WITHOUT ROWID;"
-	/* no index that a decision rests on: quick_check does not compare one with its table */
+	/* no index that a decision rests on */
 	/* acked is not in the checksum: flipped, it makes a gap that the city sees and asks for */
 	"CREATE TABLE event(seq INTEGER PRIMARY KEY NOT NULL, time INTEGER NOT NULL,"
 	" acked INTEGER NOT NULL, correlation BLOB NOT NULL, payload BLOB NOT NULL,"

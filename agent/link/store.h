@@ -8,7 +8,7 @@
  * damaged or not ours (never read as "empty"). -EBUSY: another agent holds it. -ENOSPC, -EIO,
  * -EROFS, -EACCES as the disk says. store_error has the words.
  *
- * The file is checked when opened (application id, schema version, quick_check); each row carries a
+ * The file is checked when opened (application id, schema version, integrity_check); each row carries a
  * checksum over its key and content, and is refused when it does not fit. What must not go missing
  * is counted besides: a hash over all documents and values, and the numbers of authorizations and
  * events. So a damaged file tells, and never just holds less. What this cannot see is a whole file

@@ -252,6 +252,25 @@ static void rubbish_from_a_broker_ends_the_connection(void **state)
 	assert_int_equal(t->a.n_heard, 0);
 }
 
+/* libmosquitto 2.0.11 asserts on it: the connection is to end, and not the program. */
+static void a_property_that_does_not_exist_ends_the_connection_alone(void **state)
+{
+	static const uint8_t in_connack[] = {0x20, 5, 0, 0, 2, 0x7f, 0};
+	static const uint8_t in_publish[] = {0x20, 3, 0, 0, 0, /* CONNACK */
+					     0x30, 7, 0, 1, 't', 2, 0x7f, 0, 'x'};
+	struct test *t = *state;
+	struct fake fake = {.t = t, .answer = in_connack, .len = sizeof(in_connack)};
+
+	client_init(&t->a, t->event, "a", fake_broker(t, &fake));
+	client_start(&t->a);
+	assert_true(fixture_until(t->event, 10000, t->a.failed >= 2));
+	assert_int_equal(t->a.online, 0);
+	fake.answer = in_publish;
+	fake.len = sizeof(in_publish);
+	assert_true(fixture_until(t->event, 20000, t->a.offline >= 2));
+	assert_int_equal(t->a.n_heard, 0);
+}
+
 static uint64_t resident_kb(void)
 {
 	unsigned long total, resident;
@@ -341,6 +360,7 @@ int main(int argc, char **argv)
 		TEST(a_less_preferred_broker_serves_until_the_first_is_back),
 		TEST(what_the_broker_says_is_put_into_words),
 		TEST(rubbish_from_a_broker_ends_the_connection),
+		TEST(a_property_that_does_not_exist_ends_the_connection_alone),
 		TEST(a_packet_without_end_is_left_before_it_fills_the_memory),
 		TEST(it_can_be_freed_at_any_moment),
 	};
