@@ -193,8 +193,13 @@ void gateway_forwarded(struct gateway_lock *gl, const struct lock_forwarded *for
 static int trusted(struct gateway *gw, struct span payload)
 {
 	struct trust_topic any = {.any = true};
+	uint64_t applied = gw->counters.documents_applied;
+	int r = gateway_document(gw, &any, payload);
 
-	return gateway_document(gw, &any, payload);
+	/* Who sends what changes nothing has not heard what is held: a broker may lose `state`. */
+	if (gw->counters.documents_applied == applied)
+		gateway_state_changed(gw, false);
+	return r;
 }
 
 static int take(struct gateway *gw, struct span payload, struct gateway_own *ret)

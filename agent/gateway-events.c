@@ -247,7 +247,9 @@ void gateway_replay(struct gateway *gw, struct span payload)
 	if (!replay.stream[0])
 		return;
 	if (strcmp(replay.stream, store_stream(gw->store)) != 0) {
+		/* The city does not know of this store: what said so was lost on its way. */
 		log_fact(LOG_NOTICE, "a replay request for another stream", NULL);
+		gateway_state_changed(gw, false);
 		return;
 	}
 	n = store_replay(gw->store, replay.from);

@@ -277,7 +277,7 @@ void gateway_lock_changed(struct gateway_lock *gl)
 		arm(gw, GATHER_US);
 }
 
-void gateway_report_online(struct gateway *gw)
+static void publish_online(struct gateway *gw)
 {
 	char topic[TOPIC_MAX];
 	struct mqtt_publish online = {
@@ -289,6 +289,11 @@ void gateway_report_online(struct gateway *gw)
 
 	gateway_topic(gw, TOPIC_PRESENCE, "", topic);
 	(void)mqtt_publish(gw->mqtt, &online, 0);
+}
+
+void gateway_report_online(struct gateway *gw)
+{
+	publish_online(gw);
 	gw->state_dirty = true;
 	for (size_t i = 0; i < gw->nlocks; i++)
 		gw->locks[i]->dirty = true;
@@ -304,6 +309,8 @@ static int on_health(sd_event_source *source, uint64_t usec, void *user)
 
 	sd_event_source_set_time_relative(source, (uint64_t)gw->config.health_s * 1000000);
 	sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+	if (gw->was_online)
+		publish_online(gw); /* the will of an earlier connection may have come after it */
 	if (health && gw->was_online) {
 		gateway_fill_health(gw, health);
 		text = message_health_encode(health);

@@ -16,6 +16,7 @@
 #define PUSH_PAUSE_MAX_S 300
 #define ASK_PAUSE_S	 10
 #define ASK_BLINDLY_S	 3
+#define ASK_AGAIN_S	 120 /* a broker may have lost the newest event and the state that told of it */
 
 struct hub {
 	const struct desk *desk;
@@ -186,9 +187,12 @@ static int ask_missing(struct hub *hub, struct hub_gateway *g, uint64_t now)
 		return 0;
 	if (now < g->asked + (g->asked_blindly ? ASK_PAUSE_S : ASK_BLINDLY_S))
 		return 0;
-	/* A state may be older than the newest event: once, somewhat later, it is asked blindly. */
-	blindly = !g->asked_blindly && g->asked && now >= hub->ready_at + ASK_BLINDLY_S;
-	g->asked_blindly |= blindly;
+	/* A state may be older than the newest event: somewhat later, and then now and again, it is
+	 * asked blindly. What is not missing is not sent. */
+	blindly = g->asked && now >= hub->ready_at + ASK_BLINDLY_S &&
+		  (!g->asked_blindly || now >= g->asked_blindly + ASK_AGAIN_S);
+	if (blindly)
+		g->asked_blindly = now;
 	g->asked = now;
 	r = stream_missing(hub->desk->db, g->id, g->state, now, &replay.from);
 	if (r < 0 || (r == 0 && !blindly))

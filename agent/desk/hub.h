@@ -20,7 +20,7 @@ struct hub_gateway {
 	uint64_t pushed, push_pause, asked;
 	uint8_t pushed_digest[DIGEST_LEN]; /* of all that it was sent: something new, no pause */
 	uint64_t behind_since;
-	bool asked_blindly;
+	uint64_t asked_blindly; /* when; 0: not yet */
 };
 
 struct hub_ops { /* any may be NULL */

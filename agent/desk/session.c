@@ -38,7 +38,8 @@ struct link {
 	struct item *first, *last;
 	sd_event_source *quiet;
 	uint64_t online_at; /* us */
-	int subscriptions, granted;
+	int subscriptions;
+	unsigned answered; /* a bit each */
 	bool settled;
 	char trouble[256];
 };
@@ -163,7 +164,7 @@ static void not_yet_quiet(struct link *l)
 {
 	uint64_t now = now_us(), until = now + QUIET_US;
 
-	if (l->settled || l->granted < l->subscriptions)
+	if (l->settled || l->answered != (1u << l->subscriptions) - 1)
 		return;
 	if (until > l->online_at + SETTLE_US)
 		until = l->online_at + SETTLE_US;
@@ -182,7 +183,7 @@ static void on_subscribed(int subscription, uint8_t code, void *user)
 	if (code >= 0x80)
 		snprintf(l->trouble, sizeof(l->trouble),
 			 "the broker refused a subscription (0x%02x)", code);
-	l->granted++;
+	l->answered |= 1u << subscription; /* may come once more: it is asked again when refused */
 	not_yet_quiet(l);
 }
 
@@ -194,7 +195,7 @@ static void on_online(size_t broker, bool session_present, void *user)
 
 	l->trouble[0] = '\0';
 	l->settled = false;
-	l->granted = 0;
+	l->answered = 0;
 	l->online_at = now_us();
 	not_yet_quiet(l);
 	if (l->session->ops.online)
