@@ -64,6 +64,7 @@ void lock_documents_changed(struct lock *l)
 	if (l->step == STEP_PUSH && l->sending)
 		lock_cut_step(l); /* its frames point into what was replaced */
 	l->fail_gap = LOCK_GAP_MIN_MS;
+	l->again_gap = LOCK_AGAIN_MIN_MS;
 	if (l->visit_at > lock_now(l))
 		l->visit_at = lock_now(l);
 	l->ops->changed(l->user);
@@ -117,7 +118,8 @@ static void judge_advert(struct lock *l, const uint8_t seen[static 6])
 		return;
 	memcpy(l->advert, seen, 6);
 	l->has_advert = true;
-	if (same)
+	/* Not while something is to be fetched: adverts cost nothing, and a write wears the disk. */
+	if (same && !l->hint)
 		l->ops->keep(l->user);
 }
 

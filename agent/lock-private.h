@@ -31,6 +31,8 @@
 #define LOCK_HEARD_MS	    60000u    /* no visit to a lock not heard for so long */
 #define LOCK_SILENT_MS	    90000u    /* then it counts as unreachable */
 #define LOCK_HURRY_MS	    1500u     /* a try to connect that an urgent one does not wait for */
+#define LOCK_AGAIN_MIN_MS   10000u    /* a document refused without a signature is offered */
+#define LOCK_AGAIN_MAX_MS   3600000u  /* again, ever more seldom */
 #define LOCK_GAP_MIN_MS	    2000u
 #define LOCK_GAP_MAX_MS	    300000u
 #define LOCK_NOTIFIED_MAX   1000u /* notifications in one connection */
@@ -140,6 +142,7 @@ struct lock {
 	size_t nwrites;
 	unsigned step_count, notified;
 	bool reader_ok, reader_refused, reader_again, subscribed, learned, gap_again;
+	bool failed;			    /* this session was given up: its pause is set */
 	bool info_fresh, logging, log_done; /* logging: kept receipts may still come */
 	unsigned reading;		    /* bits: 1 << enum lock_chr */
 	unsigned burst;			    /* frames since the last barrier */
@@ -170,7 +173,8 @@ struct lock {
 	uint64_t test_end;
 	uint64_t fetch_at; /* 0: not wanted */
 	uint64_t visit_at;
-	unsigned fail_gap, hint_gap, tail_tries;
+	uint64_t again_at; /* what was refused unsigned is offered again; 0: nothing was */
+	unsigned fail_gap, hint_gap, again_gap, tail_tries;
 	uint8_t *reader_auth; /* owned */
 	size_t reader_auth_len;
 	struct lock_forward forwards[LOCK_FORWARDS];

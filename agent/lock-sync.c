@@ -32,6 +32,15 @@ static bool has_reason(struct lock *l, uint64_t now)
 	return false;
 }
 
+/* The time for what was refused without a signature. */
+static void offer_again(struct lock *l, uint64_t now)
+{
+	if (!l->again_at || now < l->again_at)
+		return;
+	l->again_at = 0;
+	l->holds.nrefused = 0;
+}
+
 bool lock_wants_visit(struct lock *l, uint64_t now, uint64_t *ret_at)
 {
 	uint64_t pace = l->connect_at ? l->connect_at + LOCK_PACE_MS : 0;
@@ -47,9 +56,12 @@ bool lock_wants_visit(struct lock *l, uint64_t now, uint64_t *ret_at)
 		*ret_at = pace;
 		return now >= pace;
 	}
+	offer_again(l, now);
 	if (!has_reason(l, now)) {
 		if (l->reader_auth && l->fetch_at > now)
 			*ret_at = l->fetch_at;
+		if (l->again_at && (!*ret_at || l->again_at < *ret_at))
+			*ret_at = l->again_at;
 		return false;
 	}
 	*ret_at = l->visit_at;
@@ -211,6 +223,17 @@ static void refused(struct lock *l, enum reason reason)
 	lock_set_trouble(l, TROUBLE_DOCUMENT, reason_word(reason));
 }
 
+/* Anybody on the air can say so, or spoil a frame: no reason to withhold a list for ever. */
+static void refused_unsigned(struct lock *l, unsigned code)
+{
+	refused(l, open_short_reason(code));
+	if (l->again_at)
+		return;
+	l->again_at = lock_now(l) + l->again_gap;
+	if (l->again_gap < LOCK_AGAIN_MAX_MS)
+		l->again_gap *= 2;
+}
+
 static void pushed(struct lock *l, const struct open_answer *answer)
 {
 	struct open_push push;
@@ -225,6 +248,7 @@ static void pushed(struct lock *l, const struct open_answer *answer)
 		lock_clear_trouble(l, TROUBLE_DOCUMENT);
 	} else {
 		l->counters.pushes++;
+		l->again_gap = LOCK_AGAIN_MIN_MS;
 		if (l->pushing == TOKEN_KEYS) {
 			l->need_info = true; /* its owner may be the next root now */
 			l->holds.nrefused = 0;
@@ -316,7 +340,7 @@ static void short_answer(struct lock *l, unsigned code)
 		return;
 	}
 	if (l->step == STEP_PUSH) {
-		refused(l, open_short_reason(code));
+		refused_unsigned(l, code);
 	} else {
 		l->reader_ok = false;
 		l->reader_refused = true;

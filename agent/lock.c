@@ -45,6 +45,7 @@ int lock_new(const struct lock_options *options, const struct lock_stored *store
 	l->linger_ms = options->linger_ms;
 	open_init(&l->open, options->id, options->key);
 	l->fail_gap = l->hint_gap = LOCK_GAP_MIN_MS;
+	l->again_gap = LOCK_AGAIN_MIN_MS;
 	restore(l, stored);
 	l->born = lock_now(l);
 	l->need_info = !l->has_challenge;
@@ -147,6 +148,8 @@ static void visit_ended(struct lock *l, enum lock_end end, uint64_t now)
 		l->visit_at = now + (l->learned ? 0 : l->hint_gap);
 		return;
 	}
+	if (l->failed && end == LOCK_CLOSED)
+		return;
 	if (end == LOCK_PREEMPTED || end == LOCK_CLOSED) {
 		l->visit_at = now + LOCK_GAP_MIN_MS;
 		return;
@@ -165,6 +168,7 @@ void lock_disconnected(struct lock *l, enum lock_end end, const char *detail)
 	l->sending = false;
 	l->nwrites = 0;
 	visit_ended(l, end, now);
+	l->failed = false;
 	if (end == LOCK_PROTOCOL)
 		lock_set_trouble(l, TROUBLE_STRANGER, detail);
 	if (end == LOCK_UNREACHABLE && l->reachable && now - l->heard_at > LOCK_SILENT_MS / 3) {
@@ -313,6 +317,7 @@ void lock_session_fails(struct lock *l, enum lock_trouble trouble, const char *d
 		lock_command_finish(l, l->last_out ? OUTCOME_UNKNOWN : OUTCOME_FAILED,
 				    REASON_LOCK_ERROR, NULL);
 	lock_end_link(l);
+	l->failed = true;
 	l->visit_at = lock_now(l) + l->fail_gap;
 	if (l->fail_gap < LOCK_GAP_MAX_MS)
 		l->fail_gap *= 2;
