@@ -43,17 +43,22 @@ class Kill:
 
 
 def plan(chance, kills, gateways):
-    """So many of those that count, and some of the others among them."""
-    found, counted = [], 0
-    while counted < kills:
-        program = chance.choices(list(PROGRAMS), [weight for weight, _ in PROGRAMS.values()])[0]
-        # now and then right after the one before: in the middle of its recovery
-        pause = chance.uniform(0, 0.1) if chance.random() < 0.25 else chance.uniform(0.1, 0.8)
-        away = 0.0 if chance.random() < 0.5 else chance.uniform(0, 0.6)
+    """So many of those that count, and some of the others among them; each at least once."""
+    order, found = [], []
+    while sum(program in COUNTED for program in order) < kills:
+        order.append(chance.choices(list(PROGRAMS), [weight for weight, _ in PROGRAMS.values()])[0])
+    for program in PROGRAMS:
+        if program not in order:
+            order.insert(chance.randrange(len(order)), program)
+    for program in order:
         gateway = chance.choice(gateways) if program == "agent" else None
-        aim = chance.uniform(0, 0.35) if gateway and chance.random() < 0.4 else None
+        again = bool(found) and found[-1].program == program and chance.random() < 0.4
+        if again:  # the same one, in the middle of its recovery
+            gateway = found[-1].gateway
+        pause = chance.uniform(0, 0.25) if again or chance.random() < 0.2 else chance.uniform(0.1, 0.8)
+        away = 0.0 if chance.random() < 0.5 else chance.uniform(0, 0.6)
+        aim = chance.uniform(0, 0.35) if gateway and not again and chance.random() < 0.5 else None
         found.append(Kill(program, gateway, pause, away, aim))
-        counted += program in COUNTED
     return found
 
 
@@ -104,7 +109,8 @@ class Kills:
         self.ordeal, self.world = ordeal, world
         self.rows = {name: ordeal.row(text) for name, (_, text) in PROGRAMS.items()}
         self.observer, self.supervisor = Observer(world), Supervisor(world)
-        self.traffic = Traffic(world, ordeal.random, staff=4 if ordeal.quick else 8, relayed=2 if ordeal.quick else 4)
+        self.traffic = Traffic(world, ordeal.random, staff=4 if ordeal.quick else 8, relayed=2 if ordeal.quick else 4,
+                               patience=3 if ordeal.quick else 6)
         self.plan = plan(ordeal.random, QUICK if ordeal.quick else KILLS, world.gateways)
         self.told, self.last = set(), "agent"
         self.rests = []

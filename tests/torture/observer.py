@@ -187,9 +187,11 @@ class Observer:
                  for stream, gateway, whole, last in self.query(
                      "SELECT s.id, s.gateway, s.whole, (SELECT max(seq) FROM event WHERE stream = s.id) FROM stream s")
                  if gateway not in self.absent and last is not None and whole < last]
-        filed = {row[0].hex() for row in self.query("SELECT cti FROM receipt WHERE cti IS NOT NULL")}
-        return found + [f"receipt: {lock} moved for {cti}, and the desk has no receipt"
-                        for lock, ctis in self.history.moved.items() for cti in ctis if cti not in filed]
+        filed = {(lock, cti.hex()): n for lock, cti, n in self.query(
+            "SELECT lock, cti, count(DISTINCT n) FROM receipt WHERE cti IS NOT NULL GROUP BY lock, cti")}
+        return found + [f"receipt: {lock} moved {n} times for {cti}, and the desk has {filed.get((lock, cti), 0)} receipts"
+                        for lock, ctis in self.history.moved.items() for cti, n in ctis.items()
+                        if filed.get((lock, cti), 0) < n]
 
     def alarms(self):
         lost = [f"chain: the desk lost {lost} events of {gateway}" for gateway, lost in

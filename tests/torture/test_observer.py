@@ -5,7 +5,9 @@ import base64
 import hashlib
 import json
 import os
+import sqlite3
 import sys
+import threading
 
 import pytest
 
@@ -14,6 +16,7 @@ sys.path[:0] = [HERE, os.path.join(HERE, "..", "system")]
 
 import wire  # noqa: E402
 from history import History  # noqa: E402
+from observer import Observer  # noqa: E402
 
 NOW = 1800000000
 CITY, LOCK_KEY = wire.City(), wire.Key()
@@ -386,3 +389,176 @@ def test_two_receipts_with_one_number(story):
 def test_a_receipt_by_another_key(story):
     story.files(story.receipt(outcome="applied", key=wire.Key()))
     only(story.broken(), "receipt:", "not signed with its key")
+
+
+# --- the observer's own questions: to gateways at the box, to the desk's registry, to the locks' disks ---------------
+
+
+class Said:
+    """What a command printed."""
+
+    def __init__(self, value):
+        self.out = json.dumps(value)
+
+
+class Running:
+    def running(self):
+        return True
+
+
+class MadeUp:
+    """A world of one gateway and one lock that answers what the test wants. A registry with the tables that count."""
+
+    def __init__(self, folder, story):
+        self.folder, self.recorder, self.client, self.serve = folder, self, self, Running()
+        self.gateways, self.locks, self.layout = ["gw-1"], ["lock-1"], {"gw-1": ["lock-1"]}
+        self.keys = {"lock-1": base64.b64encode(LOCK_KEY.public).decode()}
+        self.mutex, self.messages, self.published = threading.Lock(), [], []
+        self.on_message, self.presence = lambda *_: None, b"online"
+        self.told = {"stream": STREAM, "seq": len(story.payloads), "outbox": 0, "documents": []}
+        self.city, self.broker = dict(self.told), {"connected": True}
+        self.locks_said = [{"id": "lock-1", "current": True, "problems": []}]
+        self.holds = {"staff": NOW}
+        os.makedirs(self.path("desk"))
+        self.sql("CREATE TABLE event (gateway, payload, filed, stream, seq)", "CREATE TABLE issued (cti, idx, scope, via)",
+                 "CREATE TABLE document (digest, bytes, slot, iat, kid)", "CREATE TABLE key (kid, dropped)",
+                 "CREATE TABLE receipt (lock, n, cti, bytes, filed)", "CREATE TABLE alarm (kind, subject, detail)",
+                 "CREATE TABLE stream (id, gateway, whole, lost)",
+                 f"INSERT INTO stream VALUES ('{STREAM}', 'gw-1', {len(story.payloads)}, 0)")
+        for seq, payload in enumerate(story.payloads, 1):
+            self.sql(("INSERT INTO event VALUES ('gw-1', ?, ?, ?, ?)", (payload.decode(), NOW, STREAM, seq)))
+
+    def path(self, *parts):
+        return os.path.join(self.folder, *parts)
+
+    def sql(self, *statements):
+        with sqlite3.connect(self.path("desk", "desk.db")) as db:
+            db.execute("PRAGMA synchronous = OFF")
+            for one in statements:
+                db.execute(*((one,) if isinstance(one, str) else one))
+        db.close()
+
+    def moved(self, *ctis):
+        os.makedirs(self.path("locks", "lock-1"), exist_ok=True)
+        with open(self.path("locks", "lock-1", "movements"), "w", encoding="ascii") as f:
+            f.writelines(f"{cti} unlock\n" for cti in ctis)
+
+    def lock_report(self, lock):
+        return {"applied": self.holds}
+
+    def ctl(self, gw, option, what):
+        return Said({"state": self.told, "broker": self.broker} if what == "status" else self.locks_said)
+
+    def state(self, gw):
+        return self.city
+
+    def last(self, topic):
+        return self.presence
+
+    def publish(self, topic, payload):
+        self.published.append((topic, json.loads(payload)))
+
+
+@pytest.fixture
+def world(story, tmp_path):
+    """Told by the registry alone: the story of above."""
+    w = MadeUp(str(tmp_path), story)
+    cti = story.ctis[0]
+    w.moved(cti)
+    w.sql(("INSERT INTO issued VALUES (?, 10, 'unlock', 'relay')", (bytes.fromhex(cti),)))
+    for n, (document, result, about) in story.history.receipts["lock-1"].items():
+        w.sql(("INSERT INTO receipt VALUES ('lock-1', ?, ?, ?, ?)",
+               (n, bytes.fromhex(about) if about else None, document, NOW)))
+    assert Observer(w).violations(0) == []
+    return w
+
+
+def says(world, *words):
+    only(Observer(world).violations(0), *words)
+
+
+def test_a_gateway_that_is_not_online(world):
+    world.presence = b"offline"
+    says(world, "quiet: gw-1", "not online")
+
+
+def test_events_that_wait(world):
+    world.told["outbox"] = 3
+    says(world, "quiet: gw-1", "3 events wait")
+
+
+def test_a_city_that_was_told_something_else(world):
+    world.city = dict(world.told, documents=[{"name": "staff", "iat": NOW, "digest": "00" * 8}])
+    says(world, "quiet: gw-1", "the city does not know")
+
+
+def test_a_gap_is_asked_for(world):
+    world.told["seq"] += 2
+    world.city = dict(world.told)
+    says(world, "chain: gw-1", "2 events are missing")
+    assert world.published == [("lockbridge/gw/gw-1/replay", {"stream": STREAM, "from": 1})]
+
+
+def test_a_gateway_that_lacks_the_newest_list(world):
+    world.sql("INSERT INTO key VALUES ('k', NULL)", "INSERT INTO key VALUES ('dead', 1)",
+              "INSERT INTO document VALUES (x'0011223344556677', x'00', 'list/staff', 5, 'k')",
+              "INSERT INTO document VALUES (x'ff11223344556677', x'00', 'list/staff', 9, 'dead')")
+    says(world, "quiet: gw-1", "lacks the newest list/staff (0011223344556677)")
+
+
+def test_a_lock_that_is_not_current(world):
+    world.locks_said[0]["current"] = False
+    says(world, "quiet: gw-1", "lock-1 does not hold")
+
+
+def test_a_gateway_that_does_not_answer(world):
+    world.ctl = lambda *_: type("Silent", (), {"out": ""})
+    says(world, "quiet: gw-1", "does not answer")
+    observer = Observer(world)
+    observer.without("gw-1")
+    assert observer.violations(0) == []
+
+
+def test_a_desk_that_lacks_an_event_which_the_broker_brought(world, story):
+    world.sql("UPDATE stream SET whole = whole - 1")
+    says(world, "quiet: the desk's stream", f"whole up to {len(story.payloads) - 1}")
+
+
+def test_a_desk_that_lost_events(world):
+    world.sql("UPDATE stream SET lost = 4")
+    says(world, "chain: the desk lost 4 events of gw-1")
+
+
+def test_a_movement_of_which_the_desk_has_no_receipt(world, story):
+    world.sql("DELETE FROM receipt WHERE cti IS NOT NULL")
+    says(world, "receipt: lock-1 moved 1 times", "the desk has 0 receipts")
+
+
+def test_a_bolt_that_moved_twice_by_its_own_record(world, story):
+    world.moved(story.ctis[0], story.ctis[0])
+    found = Observer(world).violations(0)
+    assert found[0].startswith("movement: lock-1 moved 2 times"), found
+
+
+def test_an_alarm_is_a_violation_unless_it_was_expected(world):
+    world.sql("INSERT INTO alarm VALUES ('event-fork', 'gw-1', 'two events with number 3')",
+              "INSERT INTO alarm VALUES ('opened-when-revoked', 'lock-1', 'before the list came')")
+    says(world, "alarm: event-fork, gw-1")
+    observer = Observer(world)
+    observer.expect("event-fork")
+    assert observer.violations(0) == []
+
+
+def test_a_lock_asked_twice(world):
+    observer = Observer(world)
+    observer.look()
+    world.holds = {"staff": NOW - 100}
+    only(observer.broken(), "rollback: lock-1 held staff")
+
+
+def test_what_the_recorder_hears_counts_also_when_its_memory_is_cleared(world, story):
+    observer = Observer(world)
+    event = json.dumps({"stream": "00" * 16, "seq": 1, "prev": "0" * 64, "type": "gateway.started"}).encode()
+    world.on_message(None, None, type("Message", (), {"topic": "lockbridge/gw/gw-1/event", "payload": event}))
+    world.messages.clear()
+    only(observer.broken(), "rollback: gw-1 lost its store")

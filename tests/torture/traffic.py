@@ -16,7 +16,6 @@ import time
 from harness import program, wait_for
 
 NUMBERS = range(605, 700)  # 070-174 06 05 to 06 99: kept for use in fiction
-WAIT = "6"
 
 
 def person_number(n):
@@ -38,7 +37,8 @@ class Member:
 class Traffic:
     """with Traffic(world, random) as t: ...; t.pause() and t.go() in between."""
 
-    def __init__(self, world, chance, staff=6, relayed=3, door=True, repeats=True):
+    def __init__(self, world, chance, staff=6, relayed=3, door=True, repeats=True, patience=6):
+        self.patience = str(patience)  # seconds that somebody waits for an answer
         self.world, self.answers, self.errors = world, collections.Counter(), []
         self.mutex, self.n = threading.Lock(), 0
         self.valid, self.revoked, self.suspended = [], [], []
@@ -132,7 +132,7 @@ class Traffic:
     def open_relayed(self, rng):
         scope = rng.choices(("unlock", "lock", "unlatch"), (8, 2, 1))[0]
         self.note(scope, self.world.desk("--json", scope, "--phone", self.somebody(rng).phone, "--lock",
-                                         rng.choice(self.world.locks), "--wait", WAIT, "--anyway"))
+                                         rng.choice(self.world.locks), "--wait", self.patience, "--anyway"))
         time.sleep(rng.uniform(0, 0.3))
 
     def open_at_door(self, rng):
@@ -140,7 +140,8 @@ class Traffic:
         if who.wallet:
             self.note("at the door", world.run(
                 [program("phone-sim"), "open", "--adapter", world.adapter("phone"), "--key", who.key, "--authorization",
-                 os.path.join(who.wallet, lock + ".cose"), "--address", world.addresses[lock], "--timeout", "5"]))
+                 os.path.join(who.wallet, lock + ".cose"), "--address", world.addresses[lock], "--timeout",
+                 self.patience]))
         time.sleep(rng.uniform(0, 0.3))
 
     def repeat(self, rng):
