@@ -18,6 +18,8 @@ RUNS = [
     (["power", "--lies", "100"], "the same, on a disk whose syncs do nothing: it may be damaged or old, and says so",
      1500, 30, 30),
     (["power", "--lies", "20"], "the same, on a disk that leaves out one sync in five", 1500, 30, 30),
+    (["power-certificate"], "power cut under a certificate's renewal", 3000, 100, 100),
+    (["power-desk"], "power cut under the desk's registry", 3000, 30, 30),
 ]
 FIGURES = ("cuts", "calls", "syncs", "steps", "cut while opening", "said damaged", "fresh", "older", "kept")
 
