@@ -394,12 +394,12 @@ static void a_publish_near_the_brokers_limit_is_sent_or_refused(void **state)
 	memset(text, 'x', sizeof(text));
 	fixture_broker_start(&t->broker, "max_packet_size 300\n");
 	client_connect(&t->a, t->event, "sender", t->broker.port);
-	for (size_t len = 250; len < 310; len++) {
+	for (size_t i = 0; i < 120; i++) {
 		const struct mqtt_publish publish = {
 			.topic = "x/1",
-			.payload = span_of(text, len),
+			.payload = span_of(text, 250 + i / 2),
 			.qos = 1,
-			.content_type = len % 2 ? "application/json" : NULL,
+			.content_type = i % 2 ? "application/json" : NULL,
 		};
 		int r = mqtt_publish(t->a.mqtt, &publish, ++row);
 
@@ -407,7 +407,7 @@ static void a_publish_near_the_brokers_limit_is_sent_or_refused(void **state)
 		sent += r == 0;
 		assert_true(fixture_until(t->event, 5000, t->a.n_acked == sent));
 	}
-	assert_in_range(sent, 10, 50);
+	assert_in_range(sent, 20, 100);
 	assert_int_equal(t->a.offline, 0);
 }
 
