@@ -163,6 +163,17 @@ static int on_deadline(sd_event_source *s, uint64_t usec, void *user)
 	return 0;
 }
 
+/* What a jammer hears, and its receiver does not. */
+static void log_lost(struct op *op)
+{
+	struct link *l = op->link;
+	struct gdesc *d;
+	struct gchr *c = server_find(l->end[!op->side]->adapter, op->handle, &d);
+
+	if (c && !op->answered && (op->kind == OP_COMMAND || op->kind == OP_WRITE))
+		radio_log(l->radio, "lost", l, op->side, c->uuid, op->data, op->len);
+}
+
 /* true: it goes no further. */
 static bool tripped(struct op *op)
 {
@@ -183,6 +194,7 @@ static bool tripped(struct op *op)
 			op_finish(op);
 		return true;
 	case TRIP_DROP:
+		log_lost(op);
 		link_cut(l);
 		return false;
 	case TRIP_GARBLE:

@@ -33,7 +33,8 @@
  *   service                      how often systemd was asked to restart the daemon
  *   restart [MS]                 the daemon is killed, and back after MS (1700)
  *   stats                        one line of JSON: what each radio did
- *   log FILE | log off           each value read, written, notified: usec what from to uuid hex
+ *   log FILE | log off           each value read, written, notified, lost by a drop: usec what from
+ *                                to uuid hex
  */
 #include "sim/radio.h"
 #include "sim/sim-control.h"
