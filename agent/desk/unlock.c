@@ -209,11 +209,6 @@ static void on_accepted(struct unlock *u)
 
 static void on_refused(struct unlock *u, const struct event *e)
 {
-	/* Somebody repeated it on the way: what the first one does is still to come. */
-	if (e->reason == REASON_REPLAYED && strcmp(e->first, "refused") != 0) {
-		on_accepted(u);
-		return;
-	}
 	u->answer->reason = e->reason;
 	if (e->reason == REASON_STALE_CHALLENGE && e->has_challenge &&
 	    u->answer->attempts < ATTEMPTS_MAX) {
@@ -222,6 +217,18 @@ static void on_refused(struct unlock *u, const struct event *e)
 		return;
 	}
 	end(u, UNLOCK_REFUSED);
+}
+
+/* Once accepted, what is refused is what somebody repeated on the way, perhaps retained. The first
+ * one's outcome is still to come. */
+static void on_refusal(struct unlock *u, const struct event *e)
+{
+	if (u->accepted)
+		return;
+	if (e->reason == REASON_REPLAYED && strcmp(e->first, "refused") != 0)
+		on_accepted(u);
+	else
+		on_refused(u, e);
 }
 
 static void on_outcome(struct unlock *u, const struct filed *f)
@@ -260,7 +267,7 @@ static void on_event(struct unlock *u, const char *gateway, struct span payload)
 		on_accepted(u);
 		break;
 	case EVENT_AUTHORIZATION_REFUSED:
-		on_refused(u, &f.event);
+		on_refusal(u, &f.event);
 		break;
 	case EVENT_AUTHORIZATION_OUTCOME:
 		on_outcome(u, &f);

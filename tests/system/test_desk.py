@@ -234,16 +234,17 @@ def test_a_repeated_authorization_is_no_refusal(city):
     """Who repeats it on the way makes nobody at the desk believe that the door stays shut."""
     gw = city.paper["gw-1"]
 
-    def repeated(first):
+    def repeated(reason, **more):
         def answer(lock, claims, correlation):
             gw.event("authorization.accepted", correlation, **gw.about(claims))
-            gw.refused(claims, correlation, "replayed", first=first)
+            gw.refused(claims, correlation, reason, **more)
             gw.outcome(claims, correlation, "done", lock.receipt("done", claims[wire.CTI], via="relay"))
         return answer
-    for first in ("pending", "unknown", "done"):
-        gw.answer = repeated(first)
+    for reason, more in (("replayed", {"first": "pending"}), ("replayed", {"first": "done"}), ("retained", {}),
+                         ("stale-challenge", {"challenge": "00" * 8})):
+        gw.answer = repeated(reason, **more)
         said = unlock(city)
-        assert (said["outcome"], said["reason"], said["status"]) == ("done", "", 0), first
+        assert (said["outcome"], said["reason"], said["status"], said["attempts"]) == ("done", "", 0, 1), reason
     gw.answer = lambda lock, claims, correlation: gw.refused(claims, correlation, "replayed", first="refused")
     assert unlock(city)["outcome"] == "refused"
 
