@@ -12,6 +12,7 @@
 #define UNKNOWN_MAX  64
 #define ASK_AGAIN_S  5
 #define SEND_AGAIN_S 5
+#define AHEAD_MAX    4
 
 struct shown { /* what one broker keeps in one slot */
 	char slot[SLOT_CAP];
@@ -28,6 +29,13 @@ struct unknown { /* a digest that only a gateway can explain */
 	uint64_t iat, asked;
 };
 
+struct ahead { /* TAKEOVER_AHEAD: judged anew until the key is dropped or the clock right */
+	uint8_t digest[DIGEST_LEN];
+	bool list;
+	uint8_t *document; /* owned */
+	size_t len;
+};
+
 struct survey {
 	const struct desk *desk;
 	struct session *session;
@@ -35,8 +43,10 @@ struct survey {
 	size_t nshown[MQTT_BROKERS_MAX];
 	struct unknown unknown[UNKNOWN_MAX];
 	size_t nunknown;
+	struct ahead ahead[AHEAD_MAX];
+	size_t nahead;
 	bool locked;
-	char words[200];
+	char words[300];
 };
 
 int survey_new(const struct desk *desk, struct session *session, struct survey **ret)
@@ -53,6 +63,8 @@ int survey_new(const struct desk *desk, struct session *session, struct survey *
 
 void survey_free(struct survey *s)
 {
+	for (size_t i = 0; s && i < s->nahead; i++)
+		free(s->ahead[i].document);
 	free(s);
 }
 
@@ -83,6 +95,44 @@ static struct shown *shown_at(struct survey *s, size_t broker, const char *slot,
 	return list;
 }
 
+static bool is_ahead(const struct survey *s, const uint8_t *digest)
+{
+	for (size_t i = 0; i < s->nahead; i++)
+		if (!memcmp(s->ahead[i].digest, digest, DIGEST_LEN))
+			return true;
+	return false;
+}
+
+/* More of them than there is room for say nothing that the first do not. */
+static int keep_ahead(struct survey *s, struct span document)
+{
+	struct ahead *a = &s->ahead[s->nahead];
+	struct token t;
+
+	if (s->nahead == AHEAD_MAX || token_parse(document, &t) != 0 || is_ahead(s, t.digest))
+		return 0;
+	a->document = malloc(document.len);
+	if (!a->document)
+		return -ENOMEM;
+	memcpy(a->document, document.data, document.len);
+	a->len = document.len;
+	a->list = t.kind == TOKEN_LIST;
+	memcpy(a->digest, t.digest, DIGEST_LEN);
+	s->nahead++;
+	return 0;
+}
+
+/* 1: no longer in the way. */
+static int judge_again(const struct survey *s, const struct ahead *a, uint64_t now)
+{
+	int r = foreign_known(s->desk->db, SPAN(a->digest));
+
+	if (r != 0)
+		return r;
+	r = takeover(s->desk, span_of(a->document, a->len), now);
+	return r < 0 ? r : r != TAKEOVER_AHEAD;
+}
+
 /* A document under city/, from a broker or a gateway. 1: taken over. */
 static int meet(struct survey *s, struct span document, uint64_t now, int *ret_verdict)
 {
@@ -92,6 +142,8 @@ static int meet(struct survey *s, struct span document, uint64_t now, int *ret_v
 		return r;
 	*ret_verdict = r;
 	s->locked |= r == TAKEOVER_LOCKED;
+	if (r == TAKEOVER_AHEAD)
+		return keep_ahead(s, document);
 	return r == TAKEOVER_DONE;
 }
 
@@ -192,7 +244,7 @@ static int meet_digest(struct survey *s, const char *gateway, const struct messa
 {
 	struct span digest = SPAN(d->is.digest);
 	struct unknown *u;
-	int r = document_known(s->desk->db, digest);
+	int r = is_ahead(s, d->is.digest) ? 1 : document_known(s->desk->db, digest);
 
 	if (r == 0)
 		r = foreign_known(s->desk->db, digest);
@@ -245,8 +297,18 @@ int survey_state(struct survey *s, const char *gateway, const struct message_sta
 
 void survey_ask(struct survey *s, uint64_t now)
 {
+	size_t kept = 0;
+
 	for (size_t i = 0; i < s->nunknown; i++)
 		ask(s, &s->unknown[i], now);
+	for (size_t i = 0; i < s->nahead; i++) {
+		/* a registry that could not be read: it stays in the way */
+		if (judge_again(s, &s->ahead[i], now) > 0)
+			free(s->ahead[i].document);
+		else
+			s->ahead[kept++] = s->ahead[i];
+	}
+	s->nahead = kept;
 }
 
 int survey_copy(struct survey *s, const char *gateway, struct span document, uint64_t now)
@@ -256,7 +318,7 @@ int survey_copy(struct survey *s, const char *gateway, struct span document, uin
 
 	if (r < 0 || token_parse(document, &t) != 0)
 		return r;
-	forget_unknown(s, t.digest);
+	forget_unknown(s, t.digest); /* one from the future is kept by itself */
 	if (verdict == TAKEOVER_FOREIGN || verdict == TAKEOVER_DROPPED) {
 		int noted =
 			foreign_put(s->desk->db, SPAN(t.digest), now,
@@ -276,6 +338,18 @@ bool survey_clear(const struct survey *s, const char **ret_words)
 	if (s->locked) {
 		*ret_words = "the fleet obeys keys that this desk does not have: its registry is "
 			     "older than a rotation";
+		return false;
+	}
+	for (size_t i = 0; i < s->nahead; i++) {
+		if (!s->ahead[i].list)
+			continue;
+		hex_encode(SPAN(s->ahead[i].digest), digest, sizeof(digest));
+		snprintf(w->words, sizeof(w->words),
+			 "a list (%s) by this desk's own key is dated ahead of this desk's clock. "
+			 "If "
+			 "the clock is right, the key is stolen: keys rotate revoke",
+			 digest);
+		*ret_words = w->words;
 		return false;
 	}
 	for (size_t i = 0; i < s->nunknown; i++) {

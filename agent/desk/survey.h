@@ -20,7 +20,7 @@ int survey_city(struct survey *s, size_t broker, const struct mqtt_message *mess
 /* A gateway's state: asks it for a document that nobody here knows. */
 int survey_state(struct survey *s, const char *gateway, const struct message_state *state,
 		 uint64_t now);
-/* Asks again for what is still not explained. */
+/* Asks again for what is still not explained, and judges again what was dated ahead. */
 void survey_ask(struct survey *s, uint64_t now);
 /* The answer to that. 1: something was taken over. */
 int survey_copy(struct survey *s, const char *gateway, struct span document, uint64_t now);

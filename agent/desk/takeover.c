@@ -137,6 +137,13 @@ static int alarm_for(struct db *db, int verdict, struct span document, uint64_t 
 				   "a document (%s) by a dropped key that this desk did not sign: "
 				   "somebody has that key",
 				   digest);
+	case TAKEOVER_AHEAD:
+		return alarm_raise(db, now, "document-from-the-future", "city",
+				   "a %s (%s) by this desk's own key is dated %" PRIu64
+				   ", over a day ahead of this desk's clock. If the clock is "
+				   "right, the key is stolen: 'keys rotate %s'",
+				   token_kind_word(t.kind), digest, t.iat,
+				   role_word(role_of(t.kind)));
 	case TAKEOVER_LOCKED:
 		return alarm_raise(db, now, "keys-unknown", "city",
 				   "a keys document (%s) by this desk's root names keys that it "
@@ -162,6 +169,8 @@ int takeover(const struct desk *desk, struct span document, uint64_t now)
 		verdict = judge(desk->db, &t);
 	else if (verdict > 0)
 		verdict = TAKEOVER_KNOWN;
+	if (verdict == TAKEOVER_DONE && t.kind != TOKEN_KEYS && t.iat > now + TAKEOVER_AHEAD_S)
+		verdict = TAKEOVER_AHEAD;
 	if (verdict == TAKEOVER_DONE)
 		verdict = take(desk, document, &t, now);
 	if (verdict < 0)

@@ -14,7 +14,12 @@ enum takeover {
 	TAKEOVER_DROPPED, /* by a key that this desk has dropped: it counts for nothing */
 	TAKEOVER_LOCKED,  /* keys by our root that name keys which this desk does not have: it was
 			     restored from before a rotation, and must not sign */
+	TAKEOVER_AHEAD, /* ours, a policy or list, dated over a day ahead: what this desk forgot it
+			     signed before now. The key is stolen, or this desk's clock is wrong. Not
+			     taken over: a thief would say for ever who is revoked. */
 };
+
+#define TAKEOVER_AHEAD_S 86400
 
 /* An enum takeover, or < 0. In one transaction; taken over and refused ones are in the log or
  * alarms. */

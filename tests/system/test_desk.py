@@ -16,6 +16,7 @@ import cbor2
 import paper
 import pytest
 import wire
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from harness import Recorder, World, free_port, program, wait_for
 
 ANNA, BO = ("19121212-1212", "070-174 06 05"), ("811218-9876", "+46 70 174 06 50")
@@ -709,6 +710,30 @@ def test_a_digest_that_is_nobodys_blocks_until_it_is_disowned(city):
         wait_for("signed again", lambda: index_of(city, ANNA) in statuses(city, "gw-2"), 5)
     finally:
         wire.digest = real
+
+
+def test_a_list_from_the_future_is_not_taken_over_and_ends_with_its_key(served):
+    """A stolen revoke key revokes everybody, ten years ahead; and the policy key cuts every lock off."""
+    wait_for("they hold all", lambda: all(len(gw.held) == 3 for gw in served.paper.values()))
+    with open(served.path("desk", "keys", "revoke.pem"), "rb") as f:
+        revoke = wire.Key(load_pem_private_key(f.read(), None))
+    with open(served.path("desk", "keys", "policy.pem"), "rb") as f:
+        policy = wire.Key(load_pem_private_key(f.read(), None))
+    thief, ahead = wire.City(), int(time.time()) + 10 * 365 * 86400
+    thief.revoke, thief.policy_key = revoke, policy
+    thief.uri = served.paper["gw-1"].held["phones"][1][wire.SUB]
+    served.recorder.publish("lockbridge/city/policy", thief.policy(ahead, cut_off={"*": ahead}), retain=True)
+    served.recorder.publish("lockbridge/city/list/phones", thief.list(ahead, {i: 1 for i in range(4096)}), retain=True)
+    wait_for("alarms", lambda: [a["kind"] for a in served.desk("alarms", "--json").json].count(
+        "document-from-the-future") == 2)
+    done = served.desk("suspend", "--json", "--phone", BO[1], "--wait", "2")
+    assert done.status == 4 and "keys rotate revoke" in done.json["error"]
+    for role in ("revoke", "policy"):
+        served.desk("keys", "rotate", role, "--wait", "2")
+    wait_for("what the registry says, and no more", lambda: all(
+        gw.held["phones"][1][wire.IAT] < ahead and statuses(served, gw.name) == {index_of(served, BO): 2} and
+        gw.held["policy"][1][wire.POLICY] == wire.DEFAULT_POLICY for gw in served.paper.values()), 40)
+    assert "document-by-dropped-key" in [a["kind"] for a in served.desk("alarms", "--json").json]
 
 
 # --- people ----------------------------------------------------------------------------------------

@@ -106,7 +106,6 @@ static struct timespec from_ns(int64_t ns)
 	return ts;
 }
 
-/* Decades away must not wrap. */
 static int64_t to_ns(const struct timespec *ts)
 {
 	return ts->tv_sec > INT64_MAX / SECOND - 1 ? INT64_MAX : ts->tv_sec * SECOND + ts->tv_nsec;
@@ -160,10 +159,9 @@ static int arm(int fd, const struct offsets *o)
 	const struct timer *t = &timers[fd];
 	int64_t at = 0;
 
-	if (t->armed && t->at == INT64_MAX)
-		at = INT64_MAX / 2;
-	else if (t->armed)
-		at = t->at - offset_of(o, t->clock);
+	/* decades away must not wrap */
+	if (t->armed && __builtin_sub_overflow(t->at, offset_of(o, t->clock), &at))
+		at = INT64_MAX;
 	if (t->armed && at < 1)
 		at = 1;
 	return set_real(fd, at, t->interval);
