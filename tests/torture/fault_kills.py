@@ -15,7 +15,7 @@ from observer import Observer
 from traffic import Traffic
 
 KILLS, CHECK, REST = 1000, 25, 200
-QUICK = 24
+QUICK, EARLY = 24, 12
 PROGRAMS = {  # name -> (weight, what the table says)
     "agent": (50, "agent killed"),
     "broker": (20, "broker killed"),
@@ -43,13 +43,13 @@ class Kill:
 
 
 def plan(chance, kills, gateways):
-    """So many of those that count, and some of the others among them; each at least once."""
+    """So many of those that count, and some of the others among them; each at least once early on."""
     order, found = [], []
     while sum(program in COUNTED for program in order) < kills:
         order.append(chance.choices(list(PROGRAMS), [weight for weight, _ in PROGRAMS.values()])[0])
     for program in PROGRAMS:
-        if program not in order:
-            order.insert(chance.randrange(len(order)), program)
+        if program not in order[:EARLY]:
+            order.insert(chance.randrange(EARLY), program)
     for program in order:
         gateway = chance.choice(gateways) if program == "agent" else None
         again = bool(found) and found[-1].program == program and chance.random() < 0.4

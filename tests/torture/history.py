@@ -59,6 +59,7 @@ class History:
         self.receipts = collections.defaultdict(dict)  # lock -> n -> (bytes, result, cti)
         self.held = {}  # lock -> name -> iat, as it said last
         self.store_lost = set()  # gateways of which a new stream is no surprise
+        self.forgotten = set()  # their locks: what became of an authorization may be known to nobody
         self.wrong = []  # what was found while listening
 
     # --- what witnesses say -------------------------------------------------------------------------------
@@ -186,7 +187,8 @@ class History:
     def broken(self):
         """Broken promises, as far as can be said at any moment. Texts."""
         return (self.wrong + self._moved_twice() + self._chains() + self._streams() + self._outcomes()
-                + self._gateways_back() + self._locks_back() + self._revoked_accepted() + self._revoked_moved())
+                + self._gateways_back() + self._locks_back() + self._revoked_accepted() + self._revoked_moved()
+                + self._without_list())
 
     def at_door(self, lock, cti):
         """By what the city issued; else by the lock's word."""
@@ -315,6 +317,26 @@ class History:
                               and self.revokes(digest, cti)]
         return found
 
+    def _without_list(self):
+        """A gateway that said that it holds no list, and accepted what needs one. Each start is a new beginning:
+        what it found on its disk then is in its next state, which may have been missed."""
+        found = []
+        for stream, events in self.events.items():
+            gateway, bare = self.owners[stream], None
+            states = collections.defaultdict(list)
+            for (seq, _), documents in self.states.get((gateway, stream), {}).items():
+                states[seq].append(all(name in LISTS_NOT for name in documents))
+            for seq, e in sorted(events.items()):
+                if e["type"] == "gateway.started" or (e["type"] == "document.applied"
+                                                      and e["document"].get("kind") == "list"):
+                    bare = None
+                elif bare is not None and e["type"] == "authorization.accepted" and e.get("scope") != "lock":
+                    found.append(f"revoked: {gateway} held no list with event {bare}, and accepted {e['cti']} with "
+                                 f"event {seq}")
+                if states.get(seq):
+                    bare = seq if all(states[seq]) else None
+        return found
+
     def _revoked_moved(self):
         """A lock that held the list, by the receipt before, and moved."""
         found = []
@@ -366,7 +388,7 @@ class History:
             for cti, n in ctis.items():
                 if len(words[cti]) < n:
                     found.append(f"receipt: {lock} moved {n} times for {cti}, and there are {len(words[cti])} receipts")
-                elif not self.at_door(lock, cti) and not self.store_lost:
+                elif not self.at_door(lock, cti) and lock not in self.forgotten:
                     found += self._unsettled(lock, cti, words[cti][-1]["outcome"], told[cti])
         return found
 

@@ -62,6 +62,7 @@ class Observer:
 
     def store_lost(self, *gateways):
         self.history.store_lost |= set(gateways)
+        self.history.forgotten |= {lock for gw in gateways for lock in self.world.layout[gw]}
 
     def expect(self, *alarms):
         self.expected |= set(alarms)

@@ -86,7 +86,7 @@ class Story:
         return self
 
     def accepted(self, cti):
-        return self.event("authorization.accepted", lock="lock-1", cti=cti)
+        return self.event("authorization.accepted", lock="lock-1", cti=cti, scope=self.history.issued[cti]["scope"])
 
     def outcome(self, cti, outcome="done", receipt=None, **more):
         if receipt:
@@ -371,6 +371,26 @@ def test_an_index_that_is_valid_again(story):
     assert story.broken() == []
 
 
+def test_an_opening_without_any_list():
+    """As after the loss of a store: no list is not "nobody revoked"."""
+    s = Story()
+    s.event("gateway.started").moves().applies(s.keys, "keys", "keys").state({"keys": s.applied["keys"]})
+    s.accepted(s.authorization(scope="lock"))
+    assert s.broken() == []
+    s.accepted(s.authorization())
+    only(s.broken(), "revoked: gw-1 held no list with event 2", "event 4")
+
+
+def test_a_list_that_came_in_time_or_with_a_start():
+    for sign in (lambda s: s.applies(s.list), lambda s: s.event("gateway.started"),
+                 lambda s: s.event("lock.reachable").state(s.applied)):
+        s = Story()
+        s.event("gateway.started").moves().state({})
+        sign(s)
+        s.accepted(s.authorization())
+        assert s.broken() == []
+
+
 # --- the lock's word ---------------------------------------------------------------------------------------------
 
 
@@ -546,6 +566,17 @@ def test_an_alarm_is_a_violation_unless_it_was_expected(world):
     says(world, "alarm: event-fork, gw-1")
     observer = Observer(world)
     observer.expect("event-fork")
+    assert observer.violations(0) == []
+
+
+def test_what_a_lost_store_knew_is_not_asked_for(world, story):
+    cti = story.authorization()
+    world.sql(("INSERT INTO issued VALUES (?, 10, 'unlock', 'relay')", (bytes.fromhex(cti),)),
+              ("INSERT INTO receipt VALUES ('lock-1', 9, ?, ?, ?)", (bytes.fromhex(cti), story.receipt(cti), NOW)))
+    world.moved(story.ctis[0], cti)
+    says(world, "movement: lock-1", "no gateway accepted")
+    observer = Observer(world)
+    observer.store_lost("gw-1")
     assert observer.violations(0) == []
 
 
