@@ -142,7 +142,7 @@ void gateway_outbox(struct gateway *gw)
 
 void gateway_outbox_online(struct gateway *gw)
 {
-	gw->sent_up_to = 0;
+	gw->sent_up_to = gw->unacked = 0;
 	gw->outbox_stuck = false;
 	/* What was sent aside and got lost with the old connection must leave no gap. */
 	gw->aside_stream[0] = 0;
@@ -155,9 +155,21 @@ void gateway_outbox_acked(struct gateway *gw, int64_t row)
 
 	if (r != -ENOENT)
 		(void)gateway_stored(gw, r, "outbox");
+	if (r < 0 && r != -ENOENT && (!gw->unacked || (uint64_t)row < gw->unacked))
+		gw->unacked = (uint64_t)row;
 	gateway_outbox(gw);
 	if (gw->outbox_shown && (uint64_t)row == gw->sent_up_to)
 		gateway_state_changed(gw, false); /* drained */
+}
+
+/* The broker has them, the disk does not say so: sent once more, for another PUBACK. */
+void gateway_outbox_unacked(struct gateway *gw)
+{
+	if (!gw->unacked)
+		return;
+	gateway_outbox_lost(gw, (int64_t)gw->unacked);
+	gw->unacked = 0;
+	gateway_outbox(gw);
 }
 
 void gateway_outbox_rejected(struct gateway *gw, int64_t row, uint8_t reason)

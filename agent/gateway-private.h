@@ -161,6 +161,7 @@ struct gateway {
 
 	/* events */
 	uint64_t sent_up_to;	       /* published in this connection */
+	uint64_t unacked;	       /* from here on a PUBACK may be missing on disk; 0: none */
 	uint64_t outbox_shown;	       /* as the last state said */
 	bool outbox_stuck;	       /* a row was rejected */
 	char aside_stream[STREAM_HEX]; /* "": never needed; see gateway_event_aside */
@@ -243,6 +244,7 @@ void gateway_outbox_online(struct gateway *gw);
 void gateway_outbox_acked(struct gateway *gw, int64_t row);
 void gateway_outbox_rejected(struct gateway *gw, int64_t row, uint8_t reason);
 void gateway_outbox_lost(struct gateway *gw, int64_t row);
+void gateway_outbox_unacked(struct gateway *gw); /* the disk can be written again */
 void gateway_replay(struct gateway *gw, struct span payload);
 void gateway_trim(struct gateway *gw);
 

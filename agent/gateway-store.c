@@ -213,8 +213,10 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *user)
 	gateway_documents_again(gw);
 	gateway_unsaid_flush(gw);
 	(void)gateway_stored(gw, store_put_value(gw->store, "probe", span_str("1")), "probe");
-	if (!gw->store_trouble)
+	if (!gw->store_trouble) {
+		gateway_outbox_unacked(gw);
 		return 0;
+	}
 	sd_event_source_set_time_relative(source, RETRY_US);
 	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
