@@ -491,6 +491,21 @@ static int connect_to(struct db *db, const char *path, const struct db_options *
 	return r;
 }
 
+/* SQLite opens what it may not write, and says so only at the first write. */
+static int check_writable(struct db *db)
+{
+	int error;
+
+	if (sqlite3_db_readonly(db->handle, "main") == 0)
+		return 0;
+	if (access(db->path, W_OK) == 0)
+		return db_damaged(db, "its format is none that can be written");
+	error = errno;
+	set_error(db, "%s: cannot be written: %s%s", db->path, strerror(error),
+		  db_file_hint(error));
+	return from_open(error);
+}
+
 static int fill(struct db *db, const struct db_options *options)
 {
 	char identity[64];
@@ -545,6 +560,8 @@ static int open_checked(struct db *db, const struct db_options *options)
 	if (r < 0)
 		return r;
 	r = connect_to(db, db->path, options);
+	if (r == 0)
+		r = check_writable(db);
 	if (r == 0)
 		r = check_identity(db, options, &version);
 	if (r == 0)

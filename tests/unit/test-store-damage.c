@@ -228,6 +228,40 @@ static void a_page_of_before_is_noticed(void **state)
 	assert_true(f->refused > 0);
 }
 
+static void must_be_told_at_the_start(struct files *f, size_t at)
+{
+	struct store_options options = content_options(f->path, f->error, sizeof(f->error));
+	cleanup(store_closep) struct store *store = NULL;
+
+	f->db.bytes[at] ^= 0x04;
+	put_back(f, f->db.bytes, f->db.len);
+	f->db.bytes[at] ^= 0x04;
+	if (store_open(&options, &store) == -EBADMSG) {
+		f->refused++;
+		return;
+	}
+	assert_non_null(store);
+	if (content_put_document(store, 3, 3) != 0 || content_put_document(store, 2, 3) != 0)
+		fail_msg("%zu: only the first write tells: %s", at, store_error(store));
+	f->sound++;
+}
+
+/* An index that does not fit its table, a header that says "read only". */
+static void damage_is_told_at_the_start_and_not_by_the_first_write(void **state)
+{
+	struct files *f = *state;
+
+	must_be_told_at_the_start(f, 18);
+	assert_int_equal(f->refused, 1);
+	for (size_t page = 0; page < f->db.len / PAGE; page++) {
+		if (f->db.bytes[page * PAGE] != 10) /* the leaf of an index */
+			continue;
+		for (size_t at = PAGE - 150; at < PAGE; at++)
+			must_be_told_at_the_start(f, page * PAGE + at);
+	}
+	assert_true(f->refused > 100);
+}
+
 /* A crash leaves a log. What was acknowledged is in it or in the file; a damaged log may lose the
  * latest authorizations (the lock's challenge stands behind them), never bring back an older
  * document. */
@@ -289,6 +323,7 @@ int main(void)
 		test(a_file_cut_short_is_noticed),
 		test(a_page_that_was_lost_is_noticed),
 		test(a_page_of_before_is_noticed),
+		test(damage_is_told_at_the_start_and_not_by_the_first_write),
 		test(damage_to_the_log_brings_no_older_document_back),
 		test(a_missing_log_brings_no_older_document_back),
 	};
