@@ -17,6 +17,7 @@ import types
 
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from harness import Failure, Process, World, free_port, wait_for
+from history import List
 from observer import Observer
 from proxy import Proxy
 import wire
@@ -162,6 +163,10 @@ class Between(World):
     def proxies(self):
         return self.gates + self.desks
 
+    def status_signed(self, idx):
+        """What the desk's newest list says of this index."""
+        return List(wire.claims(self.document("list/%"))).status(idx)
+
     def faults(self):
         return [fault for p in self.proxies() for fault in p.faults]
 
@@ -200,12 +205,17 @@ class Between(World):
         city.uri = self.list_uri()
         return city
 
-    def movements(self, lock):
+    def movements(self, lock, ctis=None):
+        """How often the bolt moved; ctis: for these."""
         path = self.path("locks", lock, "movements")
         if not os.path.exists(path):
             return 0
         with open(path, encoding="ascii") as f:
-            return sum(1 for _ in f)
+            return sum(1 for line in f if ctis is None or line.split()[0] in ctis)
+
+    def issued(self):
+        """The ctis of all relayed authorizations that the desk has signed so far."""
+        return {row[0].hex() for row in self.query("SELECT cti FROM issued WHERE via = 'relay'")}
 
     def answers(self, cti):
         """Types and reasons of what a gateway said about one authorization."""

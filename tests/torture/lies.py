@@ -291,7 +291,11 @@ def suback(c, up, p):
 
 
 def deaf(c, up, p):
-    """Subscriptions do not reach the broker, which is said to have refused them, or not."""
+    """The broker has forgotten the session, and of new subscriptions it hears nothing; they are said to be refused, or
+    nothing is said."""
+    if p.kind == mqtt5.CONNECT:
+        c.send(up, p.copy(connect_flags=p.connect_flags | 2))
+        return True
     if p.kind != mqtt5.SUBSCRIBE or not up:
         return False
     if c.proxy.random.randrange(2):
@@ -369,7 +373,7 @@ LIES = {
     "huge": Lie("huge packets", None, huge),
     "connack": Lie("CONNACK: session, limits, aliases, keep alive, client id, refusals", connack, sticks=True),
     "suback": Lie("SUBACK: refused, of another, too long, never", suback),
-    "deaf": Lie("subscriptions that the broker never saw", deaf),
+    "deaf": Lie("a session forgotten, and subscriptions that the broker never saw", deaf),
     "disconnect": Lie("DISCONNECT with all reasons", None, goodbye),
     "taken over": Lie("session taken over", None, taken_over),
     "alias": Lie("topic aliases that nobody allowed", alias),

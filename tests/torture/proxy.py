@@ -114,7 +114,7 @@ class Connection:
             self.loop.call_at(at, self.write, way, data)
 
     def write(self, way, data):
-        if not self.closed and way.writer:
+        if not self.closed and way.writer and not way.writer.is_closing():
             way.writer.write(data)
 
     def inject(self, up, packet, **change):
