@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The devices of our own kind. The table is bounded, for anybody can imitate any number of them: the
- * one heard longest ago without a link gives way.
+ * one heard longest ago without a link gives way, those first that nobody ever connected to.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +61,11 @@ struct bluez_device *bluez_device_above(struct bluez *b, const char *path)
 	return NULL;
 }
 
+static bool goes_before(const struct bluez_device *a, const struct bluez_device *b)
+{
+	return a->wanted != b->wanted ? !a->wanted : a->seen < b->seen;
+}
+
 static void make_room(struct bluez *b)
 {
 	struct bluez_device *device, *oldest = NULL;
@@ -68,7 +73,7 @@ static void make_room(struct bluez *b)
 	if (b->n_devices < BLUEZ_DEVICES_MAX)
 		return;
 	LIST_FOREACH(device, &b->devices, entry)
-	if (!device->link && (!oldest || device->seen < oldest->seen))
+	if (!device->link && (!oldest || goes_before(device, oldest)))
 		oldest = device;
 	if (!oldest)
 		return;

@@ -64,6 +64,7 @@ struct bluez_device {
 	const char *path; /* NULL: BlueZ does not know it now; kept for a link that seeks it */
 	char path_bytes[BLUEZ_PATH_SIZE];
 	bool random, ours, connected, resolved;
+	bool wanted; /* somebody connected to it: imitators give way first */
 	int rssi;
 	bool has_data;
 	uint8_t data[BLUEZ_DATA_MAX];

@@ -246,6 +246,25 @@ static void imitators_fill_a_bounded_table(void **state)
 			 -ENOBUFS);
 }
 
+/* They cannot push out a lock: its table is known, and the next unlock does not look for it anew. */
+static void imitators_give_way_to_a_lock_that_was_connected(void **state)
+{
+	struct world *w = *state;
+
+	connect_first(w);
+	bluez_disconnect(w->a.link);
+	until(w->event, w->a.closed);
+	w->a = (struct told){.world = w};
+	radio(w, "interval hci1 60000"); /* it is hardly heard, they are all the time */
+	radio(w, "flood 600 2000 ours");
+	until(w->event, bluez_counters(w->bluez)->devices_dropped > 300);
+	radio(w, "flood 0 0");
+	assert_int_equal(link_to(w, 1, &w->a, true), 0);
+	until(w->event, w->a.ready || w->a.closed);
+	assert_int_equal(w->a.ready, 1);
+	assert_int_equal(bluez_counters(w->bluez)->stale_tables, 0);
+}
+
 /* Everything is tried, in order, and the ladder is left when adverts come again. */
 static void silent_scanner_climbs_the_ladder(void **state)
 {
@@ -359,6 +378,7 @@ int main(void)
 		t(foreign_flood_is_cheap),
 		t(forged_advert_is_ignored),
 		t(imitators_fill_a_bounded_table),
+		t(imitators_give_way_to_a_lock_that_was_connected),
 		t(silent_scanner_climbs_the_ladder),
 		t(silent_scanner_is_cured_by_a_restart_of_the_service),
 		t(no_rung_cuts_a_link_that_works),
