@@ -262,7 +262,7 @@ def killed_before_save(scene):
     if scene.random.random() < 0.6:
         world.save()  # an older story; else what it saved in an earlier try, or at the beginning nothing
     if scene.random.random() < 0.5:
-        world.gates[0].lie("swallow" if scene.random.random() < 0.5 else "delay", chance=1.0)
+        world.gates[0].lie("swallow" if scene.random.random() < 0.3 else "delay", chance=1.0)
     killed = kill_at_ack(world, 0, "/city/list/")
     scene.revoke()
     try:

@@ -170,10 +170,10 @@ def test_without_a_lie_the_proxy_is_not_to_be_seen(through):
     assert c.there.wait(20) and c.session_present == 1
     a.close()
     c.close()
-    assert {packet.kind for packet in p.seen} >= {mqtt5.CONNECT, mqtt5.CONNACK, mqtt5.PUBLISH, mqtt5.PUBACK,
+    assert {packet.kind for packet in list(p.seen)} >= {mqtt5.CONNECT, mqtt5.CONNACK, mqtt5.PUBLISH, mqtt5.PUBACK,
                                                   mqtt5.PUBREC, mqtt5.PUBREL, mqtt5.PUBCOMP, mqtt5.SUBSCRIBE,
                                                   mqtt5.SUBACK}
-    for packet in p.seen:
+    for packet in list(p.seen):
         assert packet.kind in (mqtt5.PUBACK, mqtt5.PUBREC, mqtt5.PUBREL, mqtt5.PUBCOMP, mqtt5.DISCONNECT) \
             or packet.copy().encode() == packet.raw, packet
 
