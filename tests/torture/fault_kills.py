@@ -15,7 +15,7 @@ from observer import Observer
 from traffic import Traffic
 
 KILLS, CHECK, REST = 1000, 25, 200
-QUICK, EARLY = 24, 12
+QUICK, EARLY = 20, 12
 PROGRAMS = {  # name -> (weight, what the table says)
     "agent": (50, "agent killed"),
     "broker": (20, "broker killed"),
@@ -27,7 +27,7 @@ COUNTED = ("agent", "broker", "radio")  # what the 1,000 are
 LAYOUT = {"gw-1": ["lock-1", "lock-2"], "gw-2": ["lock-3", "lock-4"], "gw-3": ["lock-5", "lock-6"],
           "gw-4": ["lock-7"]}
 SMALL = {"gw-1": ["lock-1", "lock-2"], "gw-2": ["lock-3"]}
-SETTLE = 120
+SETTLE = 180
 
 
 class Kill:
@@ -153,13 +153,13 @@ class Kills:
             self.rows[kill.program].tried()
             self.last = kill.program
 
-    def rest(self, step):
-        """The traffic stands; everybody comes to rest; every promise is looked at."""
+    def rest(self, step, last=False):
+        """The traffic stands; everybody comes to rest; every promise is looked at. last: no outcome stays unknown."""
         begun = time.monotonic()
         self.traffic.pause()
         self.tell(self.supervisor.all_back(), step)
         stood = time.monotonic()
-        self.tell(self.observer.violations(SETTLE), step)
+        self.tell(self.observer.violations(SETTLE, resolve=last and not self.ordeal.quick), step)
         self.tell(self.supervisor.work(), step)
         self.tell([f"traffic: {text}" for text in self.traffic.errors], step)
         self.rests.append(time.monotonic() - stood)
@@ -181,7 +181,7 @@ class Kills:
                     self.tell(self.observer.broken(), step)
                 if step % REST == 0:
                     self.rest(step)
-            self.rest(done)
+            self.rest(done, last=True)
         self.notes()
 
     def notes(self):

@@ -368,6 +368,17 @@ class History:
                 if {"authorization.accepted"} == {e["type"] for e in events
                                                   if e["type"] != "authorization.refused"}]
 
+    def unknown(self):
+        """Whose outcome nobody knows, and of which the lock said nothing: once expired, they become `failed`."""
+        found = []
+        for stream in self.events:
+            for cti, events in self.told(stream).items():
+                last = [e for e in events if e["type"] == "authorization.outcome"][-1:]
+                if last and last[0]["outcome"] == "unknown" and last[0]["lock"] not in self.forgotten \
+                        and not self.words(last[0]["lock"])[cti]:
+                    found.append(f"outcome: {self.owners[stream]} does not know what became of {cti}")
+        return found
+
     def words(self, lock):
         """cti -> what the lock's receipts say of it, in order."""
         words = collections.defaultdict(list)

@@ -4,6 +4,7 @@
     observer = Observer(world)          # after world.start(); from then on it follows the recorder
     observer.broken()                   # at any moment, also under traffic
     observer.violations(settle=60)      # traffic stopped: waits until all is quiet, then asks everybody
+    observer.violations(150, resolve=True)  # and until the last unknown outcome has become known
 
 Three witnesses. The recorder hears the broker; its session there ends with each connection, and what it
 missed it misses: a broker's memory of a session is of no use where brokers are killed, and would only
@@ -188,11 +189,25 @@ class Observer:
                  for stream, gateway, whole, last in self.query(
                      "SELECT s.id, s.gateway, s.whole, (SELECT max(seq) FROM event WHERE stream = s.id) FROM stream s")
                  if gateway not in self.absent and last is not None and whole < last]
+        found += self._beliefs()
         filed = {(lock, cti.hex()): n for lock, cti, n in self.query(
             "SELECT lock, cti, count(DISTINCT n) FROM receipt WHERE cti IS NOT NULL GROUP BY lock, cti")}
         return found + [f"receipt: {lock} moved {n} times for {cti}, and the desk has {filed.get((lock, cti), 0)} receipts"
                         for lock, ctis in self.history.moved.items() for cti, n in ctis.items()
                         if filed.get((lock, cti), 0) < n]
+
+    def _beliefs(self):
+        """What the desk would tell of a relayed authorization is what the lock said of it."""
+        believed = {cti.hex(): outcome for cti, outcome in self.query(
+            "SELECT cti, outcome FROM issued WHERE via <> 'door' AND outcome IS NOT NULL")}
+        moved = {cti: lock for lock, ctis in self.history.moved.items() for cti in ctis}
+        found = [f"outcome: the desk believes that {cti} is done, and nothing moved"
+                 for cti, outcome in believed.items() if outcome == "done" and cti not in moved]
+        for cti, lock in moved.items():
+            said = [result["outcome"] for result in self.history.words(lock).get(cti, [])]
+            if cti in believed and said and said[-1] != believed[cti]:
+                found.append(f"outcome: the desk believes that {cti} is {believed[cti]}, and {lock} said {said[-1]}")
+        return found
 
     def alarms(self):
         lost = [f"chain: the desk lost {lost} events of {gateway}" for gateway, lost in
@@ -208,11 +223,12 @@ class Observer:
         self.look()
         return self.history.broken() + self.alarms()
 
-    def violations(self, settle=60):
-        """Waits up to `settle` seconds for quiet; every broken promise as a text, none if all hold."""
+    def violations(self, settle=60, resolve=False):
+        """Waits up to `settle` seconds for quiet; every broken promise as a text, none if all hold. resolve: what
+        is unknown must become known, which takes until the authorization has expired and the lock was asked."""
         end = time.monotonic() + settle
         while True:
-            unrest = self.unrest() or self.desk_lacks()
+            unrest = self.unrest() or self.desk_lacks() or (self.history.unknown() if resolve else [])
             if not unrest or time.monotonic() > end:
                 break
             time.sleep(0.25)

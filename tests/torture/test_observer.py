@@ -253,6 +253,21 @@ def test_unknown_becomes_what_the_receipt_says(story):
     assert story.broken() == [] and story.left() == []
 
 
+def test_unknown_for_ever(story):
+    cti = story.authorization()
+    story.accepted(cti).outcome(cti, "unknown")
+    assert story.broken() == [] and story.left() == []
+    only(story.history.unknown(), "outcome:", "does not know", cti)
+    story.outcome(cti, "failed", reason="timeout")
+    assert story.history.unknown() == []
+
+
+def test_a_lock_that_does_not_know_itself(story):
+    cti = story.authorization()
+    story.accepted(cti).moves(cti).outcome(cti, "unknown", story.receipt(cti, "unknown"))
+    assert story.broken() == [] and story.left() == [] and story.history.unknown() == []
+
+
 # --- nothing gets older ------------------------------------------------------------------------------------------
 
 
@@ -440,20 +455,20 @@ class MadeUp:
         self.locks_said = [{"id": "lock-1", "current": True, "problems": []}]
         self.holds = {"staff": NOW}
         os.makedirs(self.path("desk"))
-        self.sql("CREATE TABLE event (gateway, payload, filed, stream, seq)", "CREATE TABLE issued (cti, idx, scope, via)",
+        self.sql("CREATE TABLE event (gateway, payload, filed, stream, seq)", "CREATE TABLE issued (cti, idx, scope, via, outcome)",
                  "CREATE TABLE document (digest, bytes, slot, iat, kid)", "CREATE TABLE key (kid, dropped)",
                  "CREATE TABLE receipt (lock, n, cti, bytes, filed)", "CREATE TABLE alarm (kind, subject, detail)",
                  "CREATE TABLE stream (id, gateway, whole, lost)",
                  f"INSERT INTO stream VALUES ('{STREAM}', 'gw-1', {len(story.payloads)}, 0)")
-        for seq, payload in enumerate(story.payloads, 1):
-            self.sql(("INSERT INTO event VALUES ('gw-1', ?, ?, ?, ?)", (payload.decode(), NOW, STREAM, seq)))
+        self.sql(*(("INSERT INTO event VALUES ('gw-1', ?, ?, ?, ?)", (payload.decode(), NOW, STREAM, seq))
+                   for seq, payload in enumerate(story.payloads, 1)))
 
     def path(self, *parts):
         return os.path.join(self.folder, *parts)
 
     def sql(self, *statements):
         with sqlite3.connect(self.path("desk", "desk.db")) as db:
-            db.execute("PRAGMA synchronous = OFF")
+            db.executescript("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY")
             for one in statements:
                 db.execute(*((one,) if isinstance(one, str) else one))
         db.close()
@@ -485,7 +500,7 @@ def world(story, tmp_path):
     w = MadeUp(str(tmp_path), story)
     cti = story.ctis[0]
     w.moved(cti)
-    w.sql(("INSERT INTO issued VALUES (?, 10, 'unlock', 'relay')", (bytes.fromhex(cti),)))
+    w.sql(("INSERT INTO issued VALUES (?, 10, 'unlock', 'relay', 'done')", (bytes.fromhex(cti),)))
     for n, (document, result, about) in story.history.receipts["lock-1"].items():
         w.sql(("INSERT INTO receipt VALUES ('lock-1', ?, ?, ?, ?)",
                (n, bytes.fromhex(about) if about else None, document, NOW)))
@@ -554,6 +569,13 @@ def test_a_movement_of_which_the_desk_has_no_receipt(world, story):
     says(world, "receipt: lock-1 moved 1 times", "the desk has 0 receipts")
 
 
+def test_a_desk_that_believes_something_else(world, story):
+    world.sql("UPDATE issued SET outcome = 'refused'")
+    says(world, "outcome: the desk believes", "refused", "lock-1 said done")
+    world.sql("UPDATE issued SET outcome = 'done'", "INSERT INTO issued VALUES (x'00', 10, 'unlock', 'relay', 'done')")
+    says(world, "outcome: the desk believes that 00 is done", "nothing moved")
+
+
 def test_a_bolt_that_moved_twice_by_its_own_record(world, story):
     world.moved(story.ctis[0], story.ctis[0])
     found = Observer(world).violations(0)
@@ -571,7 +593,7 @@ def test_an_alarm_is_a_violation_unless_it_was_expected(world):
 
 def test_what_a_lost_store_knew_is_not_asked_for(world, story):
     cti = story.authorization()
-    world.sql(("INSERT INTO issued VALUES (?, 10, 'unlock', 'relay')", (bytes.fromhex(cti),)),
+    world.sql(("INSERT INTO issued VALUES (?, 10, 'unlock', 'relay', 'done')", (bytes.fromhex(cti),)),
               ("INSERT INTO receipt VALUES ('lock-1', 9, ?, ?, ?)", (bytes.fromhex(cti), story.receipt(cti), NOW)))
     world.moved(story.ctis[0], cti)
     says(world, "movement: lock-1", "no gateway accepted")
