@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Brokers that refuse, hang, are not there or have forgotten; the loop goes on meanwhile."""
 
+import json
 import os
 import socket
 import subprocess
@@ -158,3 +159,44 @@ def test_an_idle_gateway_does_not_poll():
         wakeups, adverts = woken() - start, b.stats("lock-1")["adverts"] - adverts
         print(f"idle: {wakeups} wake-ups in 10 s, {adverts} adverts sent")
         assert wakeups < 3 * adverts + 60
+
+
+# --- what a broker lost on its way is found out without a reconnect -------------------------------------
+
+
+def said_again(box, topic, since):
+    return [m for m in box.recorder.all(topic) if m[0] > since and m[1] == topic]
+
+
+def test_a_document_that_changes_nothing_is_answered_by_state():
+    """The city would not send it had it heard the last state: a broker may acknowledge that, and lose it."""
+    with Box() as b:
+        b.start()
+        held = b.city.list(b.born + 1, {1: 1})
+        b.hold(held)
+        wait_for("all is said", lambda: b.lock_report("lock-1")["applied"].get("staff") == b.born + 1, 30)
+        b.recorder.barrier()
+        for document in (held, b.city.list(b.born, {1: 1, 2: 2})):
+            since = time.monotonic()
+            b.recorder.publish("lockbridge/gw/gw-1/document", document)
+            wait_for("state again", lambda: said_again(b, "lockbridge/gw/gw-1/state", since), 10)
+            assert len(b.held()) == 3
+
+
+def test_a_replay_for_another_stream_is_answered_by_state():
+    with Box() as b:
+        b.start()
+        b.recorder.barrier()
+        since = time.monotonic()
+        other = "0" * len(b.recorder.state("gw-1")["stream"])
+        b.recorder.publish("lockbridge/gw/gw-1/replay", json.dumps({"stream": other, "from": 1}))
+        wait_for("state again", lambda: said_again(b, "lockbridge/gw/gw-1/state", since), 10)
+
+
+def test_the_will_of_an_earlier_connection_does_not_stay():
+    with Box() as b:
+        b.gateway_config = (lambda make: lambda gw, **k: make(gw, more="health_s = 1;\n", **k))(b.gateway_config)
+        b.start()
+        b.recorder.publish("lockbridge/gw/gw-1/presence", b"offline", retain=True)
+        wait_for("the will came late", lambda: b.recorder.last("lockbridge/gw/gw-1/presence") == b"offline")
+        wait_for("it is told online again", lambda: b.recorder.last("lockbridge/gw/gw-1/presence") == b"online", 15)
