@@ -187,7 +187,7 @@ def lie_to_gateways(scene, kind, seconds):
         proxy.cut()
     end = time.monotonic() + seconds
     while time.monotonic() < end / 2 + (end - seconds) / 2 or proxy.lied == before:
-        if time.monotonic() > end + 20:
+        if time.monotonic() > end + 40:
             break
         time.sleep(0.05)
     scene.revoke()
@@ -220,7 +220,7 @@ def lie_to_desk(scene, kind, seconds):
     end = time.monotonic() + seconds
     found += answers_are_true(scene, scene.random.choice(scene.world.locks))
     scene.revoke()
-    while time.monotonic() < end:
+    while time.monotonic() < end or (proxy.lied == before and time.monotonic() < end + 40):
         found += answers_are_true(scene, scene.random.choice(scene.world.locks))
     proxy.honest(cut=LIES[kind].sticks or scene.random.random() < 0.3)
     return found + scene.verdict() + ([] if proxy.lied > before else ["it was never told"])
