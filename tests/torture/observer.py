@@ -175,8 +175,8 @@ class Observer:
         """Of each kind the newest that the desk signed with a key that is in use."""
         held = {d["digest"] for d in state["documents"]}
         newest = {}
-        for slot, iat, digest in self.query("SELECT d.slot, d.iat, d.digest FROM document d JOIN key k ON k.kid = d.kid "
-                                            "WHERE k.dropped IS NULL ORDER BY d.iat"):
+        for slot, digest in self.query("SELECT d.slot, d.digest FROM document d JOIN key k ON k.kid = d.kid "
+                                       "WHERE k.dropped IS NULL ORDER BY d.iat"):
             newest[slot] = digest.hex()
         return [f"it lacks the newest {slot} ({digest})" for slot, digest in newest.items() if digest not in held]
 
@@ -192,7 +192,7 @@ class Observer:
         found += self._beliefs()
         filed = {(lock, cti.hex()): n for lock, cti, n in self.query(
             "SELECT lock, cti, count(DISTINCT n) FROM receipt WHERE cti IS NOT NULL GROUP BY lock, cti")}
-        return found + [f"receipt: {lock} moved {n} times for {cti}, and the desk has {filed.get((lock, cti), 0)} receipts"
+        return found + [f"receipt: {lock} moved {n} times for {cti}, the desk has {filed.get((lock, cti), 0)} receipts"
                         for lock, ctis in self.history.moved.items() for cti, n in ctis.items()
                         if filed.get((lock, cti), 0) < n]
 

@@ -455,7 +455,8 @@ class MadeUp:
         self.locks_said = [{"id": "lock-1", "current": True, "problems": []}]
         self.holds = {"staff": NOW}
         os.makedirs(self.path("desk"))
-        self.sql("CREATE TABLE event (gateway, payload, filed, stream, seq)", "CREATE TABLE issued (cti, idx, scope, via, outcome)",
+        self.sql("CREATE TABLE event (gateway, payload, filed, stream, seq)",
+                 "CREATE TABLE issued (cti, idx, scope, via, outcome)",
                  "CREATE TABLE document (digest, bytes, slot, iat, kid)", "CREATE TABLE key (kid, dropped)",
                  "CREATE TABLE receipt (lock, n, cti, bytes, filed)", "CREATE TABLE alarm (kind, subject, detail)",
                  "CREATE TABLE stream (id, gateway, whole, lost)",
