@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * glibc's __assert_fail, replaced for the whole program: for everybody but libmosquitto within
- * guard_read() it does what glibc's does. No lock of the library is held where it reads properties, and
+ * glibc's __assert_fail, with this one before it: for everybody but libmosquitto within guard_read() it goes
+ * on to glibc's. No lock of the library is held where it reads properties, and
  * what it leaves unfinished is one list of them, lost to the heap.
  */
 #include "link/mqtt-guard.h"
 
 #include <assert.h>
+#include <dlfcn.h>
 #include <setjmp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct guard {
 	jmp_buf back;
 };
+
+typedef void (*assert_fail_fn)(const char *assertion, const char *file, unsigned int line,
+			       const char *function);
 
 static _Thread_local struct guard *current;
 
@@ -28,8 +31,8 @@ __assert_fail(const char *assertion, const char *file, unsigned int line, const 
 		current = NULL;
 		longjmp(guard->back, 1);
 	}
-	fprintf(stderr, "%s:%u: %s: Assertion `%s' failed.\n", file, line, function, assertion);
-	abort();
+	((assert_fail_fn)dlsym(RTLD_NEXT, "__assert_fail"))(assertion, file, line, function);
+	abort(); /* not reached */
 }
 
 int guard_read(struct mosquitto *mosq)
