@@ -34,6 +34,7 @@ STEP = 20  # seconds that a step of an undisturbed run may take
 LIFE = 5  # seconds that an authorization lives: after it an unknown outcome can be resolved
 OUTSIDE = "kind=disk,bus,radio,broker"  # calls that can fail: not the log, not a wake-up of our own
 DISK = "kind=disk"
+STARTED = "gateway.started"
 CONFIG = "backoff_min_ms = 50;\nbackoff_max_ms = 300;\nhealth_s = 1;\n"
 
 # what the table says -> (words for shim-call, what is counted, the rest of the run after the fault)
@@ -223,9 +224,23 @@ class Lane:
             return [f"still unknown: {unknown()}"]
         return self.quiet([])
 
+    def silent_starts(self):
+        """What an earlier life accepted and left open must be called unknown before a new life says that it began."""
+        found, history = [], self.observer.history
+        for events in history.events.values():
+            open_ctis = set()
+            for _, e in sorted(events.items()):
+                if e["type"] == "authorization.accepted":
+                    open_ctis.add(e["cti"])
+                elif e["type"] == "authorization.outcome":
+                    open_ctis.discard(e["cti"])
+                elif e["type"] == STARTED and open_ctis:
+                    found.append(f"outcome: a start at event {e['seq']} did not say unknown of {open_ctis}")
+        return found
+
     def quiet(self, found, settle=30):
         """All promises, at rest. Remembers the lock's challenge for the next authorization."""
-        found += self.observer.violations(settle)
+        found += self.observer.violations(settle) + self.silent_starts()
         try:
             self.known = self.box.challenge()
         except Failure:
@@ -330,7 +345,9 @@ class Points:
             lane.prepare()
             wrong = lane.suffer("at=0", 3)
             self.calls, self.marks, told = lane.traced(), dict(lane.marks), lane.outcome()
-            wrong += lane.recover(lane.acknowledged())
+            had = lane.acknowledged()
+            lane.agent.kill()
+            wrong += lane.recover(had)
             if not wrong and "outcome" in self.marks and told[-1].get("outcome") == "done":
                 return
         raise Failure(f"undisturbed runs went wrong: {wrong}, {told}; the agent says {lane.words()[-2000:]}")
