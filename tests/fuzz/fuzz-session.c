@@ -39,6 +39,7 @@ enum {
 	ACT_DOCUMENTS,
 	ACT_VERDICT,
 	ACT_YIELD,
+	ACT_ANSWER, /* what an honest lock says to what it was sent last; by argument less honest */
 	ACTS,
 };
 
@@ -50,14 +51,17 @@ static struct side {
 	struct lock *lock;
 	uint64_t now, alarm;
 	bool connecting, up, closing, ending, reading[4];
-	bool last[QUEUE_MAX]; /* of the frames that wait: one that completes the authorization */
+	unsigned last[QUEUE_MAX]; /* the command whose authorization is complete with this frame */
 	size_t queued, dropped;
 	struct frame_joiner to_lock;
+	struct span asked; /* what was sent whole, last */
+	uint64_t n;	   /* the lock's counter */
+	uint8_t reader_cti[CTI_LEN];
 	int verdict;
 	/* the command in hand */
 	struct lock_command command;
 	bool in_hand, committed;
-	unsigned commands, departures;
+	unsigned commands, departures[RESIGN_RECORDS + 1];
 } side;
 
 /* --- what the session asks of the radio -------------------------------------------------------- */
@@ -88,14 +92,15 @@ static int on_write(struct span frame, void *user)
 	must(side.up && frame.len >= 1 && frame.len <= FRAME_MAX && side.queued < QUEUE_MAX);
 	if (side.ending)
 		return -ENOTCONN;
-	side.last[side.queued++] = false;
+	side.last[side.queued++] = 0;
 	if (frame_take(&side.to_lock, frame, &code) != FRAME_COMPLETE)
 		return 0;
 	document = span_of(side.to_lock.buf, side.to_lock.len);
+	side.asked = sign_keep(document);
 	if (!span_equal(document, span_of(side.command.document, side.command.len)))
 		return 0;
 	must(side.committed && side.verdict == 0);
-	side.last[side.queued - 1] = true;
+	side.last[side.queued - 1] = side.commands;
 	return 0;
 }
 
@@ -228,7 +233,7 @@ static void written_one(enum lock_sent sent)
 {
 	/* what did not leave for certain may be tried again; anything else may not */
 	if (side.last[0] && sent != LOCK_NOT_SENT)
-		must(++side.departures == 1);
+		must(++side.departures[side.last[0]] == 1);
 	memmove(&side.last[0], &side.last[1], --side.queued * sizeof(side.last[0]));
 	lock_written(side.lock, sent);
 }
@@ -275,7 +280,7 @@ static void command(unsigned argument)
 	struct lock_command c = {.scope = SCOPE_UNLOCK, .exp = a.exp};
 	struct span document;
 
-	memset(a.cti, 0x17 + (int)(side.commands % 3), CTI_LEN);
+	memset(a.cti, 0x17 + (int)side.commands, CTI_LEN);
 	document = sign_auth(&a, &side.city.authorize);
 	memcpy(c.cti, a.cti, CTI_LEN);
 	memcpy(c.document, document.data, document.len);
@@ -287,7 +292,6 @@ static void command(unsigned argument)
 	must(!side.in_hand);
 	side.command = c;
 	side.in_hand = true;
-	side.departures = 0;
 	side.commands++;
 	must(lock_command(side.lock, &c, 1000 + 100 * argument) == 0);
 	if (argument % 8 == 7) {
@@ -350,6 +354,112 @@ static void advert(struct span bytes)
 		lock_advert(side.lock, &a, -60);
 }
 
+static void notify(struct span document)
+{
+	uint8_t frame[FRAME_MAX];
+	struct frame_cutter c;
+	size_t n;
+
+	frame_cut(&c, document);
+	while (side.up && !side.closing && (n = frame_next(&c, 244, frame)) > 0)
+		lock_notified(side.lock, LOCK_OUTBOX, span_of(frame, n));
+}
+
+/* --- an honest lock, more or less ----------------------------------------------------------------- */
+
+enum {
+	LEAVES_OUT = 1,
+	ANOTHER_LAST = 2,
+	SKIPS = 8,
+	FAILS = 16,
+	REFUSES = 32,
+	STRANGER = 64,
+	MOVES_ON = 128
+};
+
+static void receipt(struct span cti, struct result *r, unsigned how)
+{
+	r->bolt = how & FAILS ? BOLT_JAMMED : BOLT_UNLOCKED;
+	r->boot = 1;
+	r->has_battery = true;
+	r->battery = (uint8_t)(how % 101);
+	memset(r->challenge, 0xc0 + (int)(side.n % 16), CHALLENGE_LEN);
+	r->napplied = trust_applied(side.trust, r->applied);
+	if (how & MOVES_ON && r->napplied > 0)
+		r->applied[0].iat++;
+	notify(sign_receipt(SIGN_LOCK, SIGN_NOW, cti, r,
+			    how & STRANGER ? &side.city.stranger : &side.city.lock));
+}
+
+static void tell_log(uint64_t since, unsigned how)
+{
+	struct result head = {.outcome = OUTCOME_HEAD, .has_last = true};
+	uint8_t cti[CTI_LEN];
+
+	for (uint64_t n = since + 1; n <= side.n && n < since + 12; n++) {
+		struct result r = {.outcome = OUTCOME_DONE, .via = VIA_DOOR, .has_n = true, .n = n};
+
+		memset(cti, 0x17 + (int)(n % 5), CTI_LEN);
+		if (!(how & LEAVES_OUT) || n != since + 1)
+			receipt(SPAN(cti), &r, how & ~(unsigned)FAILS);
+	}
+	head.last = side.n + (how & ANOTHER_LAST ? 1 : 0);
+	receipt((struct span){0}, &head, how);
+}
+
+static void answer_authorization(const struct token *t, unsigned how)
+{
+	struct result r = {.outcome = OUTCOME_DONE, .via = VIA_RELAY};
+	uint8_t go_on[2];
+
+	if (t->scope == SCOPE_READ) {
+		memcpy(side.reader_cti, t->cti.data, CTI_LEN);
+		frame_short(how & REFUSES ? how % FRAME_CODES_ : FRAME_GO_ON, go_on);
+		if (side.up && !side.closing)
+			lock_notified(side.lock, LOCK_OUTBOX, SPAN(go_on));
+		return;
+	}
+	if (how & FAILS)
+		r = (struct result){.outcome = OUTCOME_FAILED, .reason = REASON_JAMMED};
+	if (how & REFUSES)
+		r = (struct result){.outcome = OUTCOME_REFUSED, .reason = REASON_STALE_CHALLENGE};
+	r.has_n = !(how & REFUSES);
+	r.n = r.has_n ? ++side.n : 0;
+	receipt(t->cti, &r, how);
+}
+
+static void answer(unsigned how)
+{
+	static const enum outcome outcomes[TOKEN_KINDS] = {
+		[TOKEN_KEYS] = OUTCOME_APPLIED,	   [TOKEN_POLICY] = OUTCOME_APPLIED,
+		[TOKEN_LIST] = OUTCOME_APPLIED,	   [TOKEN_PRESENTATION] = OUTCOME_DONE,
+		[TOKEN_CLAIM] = OUTCOME_CLAIMED,   [TOKEN_RELEASE] = OUTCOME_RELEASED,
+		[TOKEN_RECEIPT] = OUTCOME_UNKNOWN, [TOKEN_AUTHORIZATION] = OUTCOME_DONE};
+	struct span asked = side.asked;
+	struct result r = {0};
+	struct token t;
+	uint64_t since;
+
+	if (how & SKIPS)
+		side.n++; /* somebody was there before */
+	side.asked = (struct span){0};
+	if (since_parse(asked, &since)) {
+		tell_log(since, how);
+		return;
+	}
+	if (token_parse(asked, &t) != 0)
+		return;
+	if (t.kind == TOKEN_AUTHORIZATION) {
+		answer_authorization(&t, how);
+		return;
+	}
+	r.outcome = how & REFUSES ? OUTCOME_REFUSED : outcomes[t.kind];
+	r.reason = how & REFUSES ? REASON_TOO_LARGE : REASON_NONE;
+	r.has_n = t.kind != TOKEN_PRESENTATION && !(how & REFUSES);
+	r.n = r.has_n ? ++side.n : 0;
+	receipt(t.kind == TOKEN_PRESENTATION ? SPAN(side.reader_cti) : SPAN(t.digest), &r, how);
+}
+
 static void act(unsigned what, struct span rest)
 {
 	unsigned argument = rest.len ? rest.data[0] : 0;
@@ -407,21 +517,13 @@ static void act(unsigned what, struct span rest)
 	case ACT_VERDICT:
 		side.verdict = argument & 1 ? REASON_REVOKED : 0;
 		return;
+	case ACT_ANSWER:
+		answer(argument);
+		return;
 	default:
 		(void)lock_yield(side.lock);
 		return;
 	}
-}
-
-static void notify(struct span document)
-{
-	uint8_t frame[FRAME_MAX];
-	struct frame_cutter c;
-	size_t n;
-
-	frame_cut(&c, document);
-	while (side.up && !side.closing && (n = frame_next(&c, 244, frame)) > 0)
-		lock_notified(side.lock, LOCK_OUTBOX, span_of(frame, n));
 }
 
 static void give(struct span record)
