@@ -141,6 +141,7 @@ struct lock {
 	struct lock_write writes[LOCK_WRITES];
 	size_t nwrites;
 	unsigned step_count, notified;
+	bool reader_spoilt; /* refused without a signature: not for ever */
 	bool reader_ok, reader_refused, reader_again, subscribed, learned, gap_again;
 	bool failed;			    /* this session was given up: its pause is set */
 	bool info_fresh, logging, log_done; /* logging: kept receipts may still come */
@@ -174,7 +175,7 @@ struct lock {
 	uint64_t fetch_at; /* 0: not wanted */
 	uint64_t visit_at;
 	uint64_t again_at; /* what was refused unsigned is offered again; 0: nothing was */
-	unsigned fail_gap, hint_gap, again_gap, tail_tries;
+	unsigned fail_gap, hint_gap, again_gap, reader_gap, tail_tries;
 	uint8_t *reader_auth; /* owned */
 	size_t reader_auth_len;
 	struct lock_forward forwards[LOCK_FORWARDS];

@@ -35,6 +35,8 @@ static bool has_reason(struct lock *l, uint64_t now)
 /* The time for what was refused without a signature. */
 static void offer_again(struct lock *l, uint64_t now)
 {
+	if (l->reader_spoilt && now >= l->fetch_at)
+		l->reader_refused = l->reader_spoilt = false;
 	if (!l->again_at || now < l->again_at)
 		return;
 	l->again_at = 0;
@@ -278,6 +280,7 @@ static void reader_receipt(struct lock *l, const struct open_answer *answer)
 	done(l);
 	if (yes) {
 		l->reader_ok = true;
+		l->reader_gap = LOCK_AGAIN_MIN_MS;
 		lock_clear_trouble(l, TROUBLE_READER);
 		return;
 	}
@@ -315,6 +318,16 @@ bool lock_gap(struct lock *l)
 	return true;
 }
 
+static void reader_refused_unsigned(struct lock *l, unsigned code)
+{
+	l->reader_ok = false;
+	l->reader_refused = l->reader_spoilt = true;
+	l->logging = false;
+	l->fetch_at = lock_now(l) + l->reader_gap;
+	l->reader_gap = l->reader_gap * 2 < LOCK_READER_MS ? l->reader_gap * 2 : LOCK_READER_MS;
+	lock_set_trouble(l, TROUBLE_READER, reason_word(open_short_reason(code)));
+}
+
 static void short_answer(struct lock *l, unsigned code)
 {
 	if (l->step == STEP_READER && code == FRAME_GO_ON) {
@@ -342,11 +355,7 @@ static void short_answer(struct lock *l, unsigned code)
 	if (l->step == STEP_PUSH) {
 		refused_unsigned(l, code);
 	} else {
-		l->reader_ok = false;
-		l->reader_refused = true;
-		l->logging = false;
-		l->fetch_at = lock_now(l) + LOCK_READER_MS;
-		lock_set_trouble(l, TROUBLE_READER, reason_word(open_short_reason(code)));
+		reader_refused_unsigned(l, code);
 	}
 	done(l);
 }

@@ -45,7 +45,7 @@ int lock_new(const struct lock_options *options, const struct lock_stored *store
 	l->linger_ms = options->linger_ms;
 	open_init(&l->open, options->id, options->key);
 	l->fail_gap = l->hint_gap = LOCK_GAP_MIN_MS;
-	l->again_gap = LOCK_AGAIN_MIN_MS;
+	l->again_gap = l->reader_gap = LOCK_AGAIN_MIN_MS;
 	restore(l, stored);
 	l->born = lock_now(l);
 	l->need_info = !l->has_challenge;

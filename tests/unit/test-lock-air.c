@@ -47,6 +47,29 @@ static void who_refuses_always_is_asked_ever_more_seldom(void **state)
 	assert_in_range(a->documents[TOKEN_LIST] - before, 20, 40);
 }
 
+static void a_reader_refused_without_a_signature_comes_again(void **state)
+{
+	struct air *a = *state;
+
+	air_settle(a);
+	air_reader(a);
+	a->fault = AIR_SPOILT;
+	a->code = FRAME_MALFORMED;
+	lock_fetch(a->lock, 0);
+	listen(a, 1);
+	assert_true(air_problem(a, "lock-refuses-reader"));
+	assert_int_equal(a->completes, 0);
+	a->fault = AIR_HONEST;
+	listen(a, 2);
+	assert_int_equal(a->completes, 1);
+	assert_false(air_problem(a, "lock-refuses-reader"));
+	a->fault = AIR_SPOILT;
+	a->connects = 0;
+	lock_fetch(a->lock, 0);
+	listen(a, 60);
+	assert_in_range(a->connects, 8, 13);
+}
+
 static void a_lock_that_hangs_is_visited_ever_more_seldom(void **state)
 {
 	struct air *a = *state;
@@ -90,6 +113,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_list_refused_without_a_signature_is_offered_again,
 						air_new, air_free),
 		cmocka_unit_test_setup_teardown(who_refuses_always_is_asked_ever_more_seldom,
+						air_new, air_free),
+		cmocka_unit_test_setup_teardown(a_reader_refused_without_a_signature_comes_again,
 						air_new, air_free),
 		cmocka_unit_test_setup_teardown(a_lock_that_hangs_is_visited_ever_more_seldom,
 						air_new, air_free),

@@ -2,15 +2,6 @@
 /* One lock's session besides authorizations: its log, documents, hints, tests. */
 #include "lock-fixture.h"
 
-static void air_reader(struct air *a)
-{
-	struct sign_auth auth = sign_reader(&a->city);
-
-	memset(auth.cti, 0x5e, sizeof(auth.cti));
-	assert_int_equal(lock_set_reader(a->lock, sign_auth(&auth, &a->city.authorize)), 0);
-	air_wait(a, 10000);
-}
-
 /* Something happens at the door: a kept receipt, a new challenge, another advert. */
 static void air_at_the_door(struct air *a)
 {
