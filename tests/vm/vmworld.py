@@ -200,10 +200,6 @@ def over_bluetoothd(base, program, wait_for, Process, Control, Failure):
             os.kill(pid, sig)
             return pid
 
-        def hci(self, who, state):
-            """"down": as it loses its power, without a word to its peers; "up"."""
-            sh("hciconfig", self.adapter(who), state)
-
         def device(self, lock):
             """The gateway's object of a lock."""
             return (f"/org/bluez/{self.adapter(self.gateway_of(lock))}/dev_"
