@@ -25,6 +25,7 @@ SETTLE_S = 200  # the longest back-offs: 60 s without a PUBACK, 120 s between tw
 ROUNDS = 2
 KILLS = 100
 STORIES = 12
+DOOR = 0.3  # how often the lock itself is asked as well
 QUICK = ("older retained", "duplicate")
 # What comes down to the desk is what gateways say, unsigned: damage to that is told by the events' chain, as alarms,
 # and is a broker's to do. The rest concerns what only gateways are sent.
@@ -133,6 +134,10 @@ class Scene:
                 if reason not in ("suspended", "busy"):
                     found.append(f"{lock}: {self.suspended.phone} is suspended, and the gateway said: {reason}")
         lock = self.random.choice(self.world.locks)
+        if self.suspended and self.random.random() < DOOR:
+            said = self.world.says_at_the_door(lock, self.suspended.index)
+            if said != "suspended":
+                found.append(f"{lock}: {self.suspended.phone} is suspended, and the lock said: {said}")
         try:
             wait_for(f"{lock} opens for who may", lambda: self.unlock(lock)[0]["outcome"] == "done", 90, 0.5)
         except Failure as e:
