@@ -65,12 +65,16 @@ struct mqtt_publish {
 /*
  * Zero means the default in brackets. Everything is copied by mqtt_new().
  *
- * A pause between rounds of attempts doubles from backoff_min_ms to backoff_max_ms, and is by chance 0.5
- * to 1.5 of that; it starts small again after a connection that stood for 10 s. A publish that has no
- * PUBACK within ack_timeout_ms (and 1 ms per byte in flight before it) makes the connection count as lost:
- * others' PUBACKs prove nothing for it. A subscription that was refused, or not answered, is sent again
- * after ack_timeout_ms, doubling to 16 times that. On a less preferred broker those before it are tried every preferred_retry_s, beside the connection that stands and only
- * while nothing is in flight; when one answers, `offline` and `online` follow each other at once.
+ * A pause between rounds of attempts doubles from backoff_min_ms to backoff_max_ms, and is by chance
+ * 0.5 to 1.5 of that; it starts small again after a connection that stood for 10 s.
+ *
+ * A publish without its PUBACK after ack_timeout_ms (and 1 ms per byte in flight before it) makes the
+ * connection count as lost; others' PUBACKs prove nothing for it. A subscription that was refused, or not
+ * answered, is sent again after ack_timeout_ms, doubling to 16 times that.
+ *
+ * On a less preferred broker those before it are tried every preferred_retry_s, beside the connection
+ * that stands and only while nothing is in flight; when one answers, `offline` and `online` follow each
+ * other at once.
  */
 struct mqtt_options {
 	const struct mqtt_broker *brokers; /* in order of preference, 1 to MQTT_BROKERS_MAX */

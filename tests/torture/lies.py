@@ -123,7 +123,7 @@ def swallow(c, up, p):
 # --- other documents --------------------------------------------------------------------------------
 
 
-def spoken_of(c, retained_only=True):
+def spoken_of(c):
     """What this client was told under city/ so far."""
     return [p for p in c.proxy.past[c.client_id] if "/city/" in p.topic]
 

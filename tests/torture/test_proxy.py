@@ -74,7 +74,8 @@ def packets(chance, n):
                   mqtt5.FOUR: lambda: chance.randrange(1 << 32), mqtt5.VARIABLE: lambda: chance.randrange(1 << 28),
                   mqtt5.BINARY: lambda: chance.randbytes(chance.randrange(9)),
                   mqtt5.TEXT: lambda: "ü" * chance.randrange(4), mqtt5.PAIR: lambda: ("a", "b" * chance.randrange(3))}
-        return [(name, values[mqtt5.TYPES[name]]()) for name in chance.sample(sorted(mqtt5.TYPES), chance.randrange(4))]
+        names = chance.sample(sorted(mqtt5.TYPES), chance.randrange(4))
+        return [(name, values[mqtt5.TYPES[name]]()) for name in names]
     for _ in range(n):
         kind = chance.randrange(1, 16)
         p = Packet(kind, properties=some(), mid=chance.randrange(1, 1 << 16), reason=chance.randrange(256),
