@@ -16,6 +16,7 @@ import concurrent.futures
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -29,6 +30,7 @@ from harness import Failure, wait_for
 from observer import Observer
 
 LANES = 5
+FIRST = 150  # a first start has at least so many calls
 WORLD_TRIES = 60
 STEP = 20  # seconds that a step of an undisturbed run may take
 LIFE = 5  # seconds that an authorization lives: after it an unknown outcome can be resolved
@@ -97,8 +99,11 @@ class Lane:
         reader = json.loads(box.ctl(self.gw, "--json", "status").ok().out)["state"]["reader"]
         box.recorder.publish(self.topic + "document",
                              box.city.reader("lock-1", base64.b64decode(reader), int(time.time())))
-        wait_for("it may read the lock's log", lambda: "lock-1" in (box.recorder.state(self.gw) or {}).get("readers", []))
-        self.quiet([])
+        wait_for("it may read the lock's log",
+                 lambda: "lock-1" in (box.recorder.state(self.gw) or {}).get("readers", []))
+        wrong = self.quiet([])
+        if wrong:
+            raise Failure(f"a world that nobody disturbed: {wrong}")
         return self
 
     def close(self):
@@ -254,7 +259,8 @@ class Lane:
                    for _, _, payload, _ in self.box.recorder.all(self.topic + "state") if payload)
 
     def refusals(self, since):
-        return [e for e in self.box.recorder.events(self.gw, "authorization.refused", since) if e.get("cti") == self.cti]
+        return [e for e in self.box.recorder.events(self.gw, "authorization.refused", since)
+                if e.get("cti") == self.cti]
 
     def again(self, accepted, found):
         """The same authorization once more, and one that the list revokes: neither moves anything."""
@@ -298,6 +304,40 @@ class Lane:
         told = {e.get("cti") for events in history.events.values() for e in events.values()
                 if e["type"] == "authorization.accepted"}
         return told | set(history.moved.get("lock-1", ()))
+
+    def told_of_itself(self):
+        """(stream, reader key) in what it said in this life."""
+        states = [json.loads(payload) for _, _, payload, _ in self.box.recorder.all(self.topic + "state") if payload]
+        return {(state["stream"], state["reader"]) for state in states}
+
+    def first_start(self, n):
+        """No store yet, and killed at the n-th call. (hit, texts): whom the city met once it must meet again."""
+        found, box = [], self.box
+        self.agent.kill()
+        shutil.rmtree(box.path(self.gw))
+        os.makedirs(box.path(self.gw), mode=0o700)
+        self.observer.store_lost(self.gw)
+        self.start(f"at={n} do=kill-before")
+        try:
+            self.until("online", self.online, 3)
+            self.until("all documents", lambda: len(box.held(self.gw)) == 3, 3)
+            self.until("the lock is current", lambda: (box.recorder.lock(self.gw, "lock-1") or {}).get("current"), 3)
+        except (Ended, Failure):
+            pass
+        hit, told = self.hit(), self.told_of_itself()
+        self.agent.kill()
+        self.start()
+        try:
+            self.until("online", self.online, 30)
+            self.until("all documents", lambda: len(box.held(self.gw)) == 3, 30)
+        except Ended:
+            found.append(f"it does not start again: {self.words()[-500:]!r}")
+        except Failure as e:
+            found.append(f"after the start: {e}; it says {self.words()[-500:]!r}")
+        told |= self.told_of_itself()
+        if len(told) != 1:
+            found.append(f"it is another one than it said: {told}")
+        return hit, found + self.observer.violations(30) + self.silent_starts()
 
     def attempt(self, task):
         """All that one task asks for. Texts of what was broken."""
@@ -373,9 +413,9 @@ class Points:
         told = self.find(frame, "fdatasync")
         acked = self.find(self.find(told, "broker"), "pwrite")
         before, after, torn, eio, enospc, _, lost, full, again = KINDS
-        return [(after, listed), (before, accepted), (torn, accepted - 1), (after, accepted), (after, frame), (before, told),
-                (eio, listed), (eio, accepted), (enospc, told - 1), (eio, acked), (lost, accepted), (full, listed - 1),
-                (again, frame)]
+        return [(after, listed), (before, accepted), (torn, accepted - 1), (after, accepted), (after, frame),
+                (before, told), (eio, listed), (eio, accepted), (enospc, told - 1), (eio, acked), (lost, accepted),
+                (full, listed - 1), (again, frame)]
 
 
 class Work:
@@ -391,7 +431,8 @@ class Work:
             self.tasks += [self.task(kind, ordeal.random.randint(1, points.number(kind)))
                            for kind in others + ordeal.random.sample(list(KINDS), 2)]
         else:
-            self.tasks = [self.task(kind, n) for kind in KINDS for n in range(1, self.beyond(kind, points.number(kind)))]
+            self.tasks = [self.task(kind, n) for kind in KINDS
+                          for n in range(1, self.beyond(kind, points.number(kind)))]
         ordeal.random.shuffle(self.tasks)
 
     def task(self, kind, n, counted=None):
@@ -467,6 +508,26 @@ def work_off(work, lane, task):
     return task
 
 
+def first_starts(ordeal, row, some):
+    """Every n until a first start comes through; some: how many of them, 0: all."""
+    lane = lane_of_its_own()
+    try:
+        n, hit, found = 0, True, []
+        while hit and not found and not (row.tries and ordeal.over()):
+            n = ordeal.random.randint(1, FIRST) if some else n + 1
+            hit, found = lane.first_start(n)
+            ordeal.log(f"first start, call {n}: {hit}: {found or 'well'}")
+            if hit:
+                row.tried()
+            for text in found:
+                row.violation(f"at={n}; hit: {hit}: {text}")
+            if some and row.tries >= some:
+                break
+        row.note(f"the last try was at call {n}")
+    finally:
+        lane.close()
+
+
 # --- the store alone ------------------------------------------------------------------------------------
 
 def store_alone(ordeal, seconds):
@@ -506,7 +567,10 @@ def run(ordeal):
         first.close()
         raise
     lanes = [first] + [None] * ((3 if ordeal.quick else LANES) - 1)
-    with concurrent.futures.ThreadPoolExecutor(len(lanes)) as pool:
-        for done in [pool.submit(serve, work, lane) for lane in lanes]:
-            done.result()
+    starts = ordeal.row("killed before the n-th call of a first start")
+    some = 2 if ordeal.quick else 60 if ordeal.deadline else 0
+    with concurrent.futures.ThreadPoolExecutor(len(lanes) + 1) as pool:
+        jobs = [pool.submit(serve, work, lane) for lane in lanes] + [pool.submit(first_starts, ordeal, starts, some)]
+        for job in jobs:
+            job.result()
     work.notes()
