@@ -147,9 +147,12 @@ class Observer:
         found = []
         for gw in self.gateways():
             found += [f"quiet: {gw}: {text}" for text in self._unrest_of(gw)]
-        mine = set(self.gateways())
-        return found + [text for text in self.history.open_ends() + self.history.unreported()
-                        if not self.absent or any(gw in text for gw in mine)]
+        return found + self._awaited(self.history.open_ends() + self.history.unreported())
+
+    def _awaited(self, texts):
+        """Without what is about a gateway that is not waited for, or one of its locks."""
+        absent = self.absent | {lock for gw in self.absent for lock in self.world.layout[gw]}
+        return [text for text in texts if not absent & set(text.replace(":", " ").split())]
 
     def _unrest_of(self, gw):
         status, locks = self.ask(gw, "status"), self.ask(gw, "locks")
@@ -188,7 +191,7 @@ class Observer:
         found = [f"quiet: the desk's stream {stream} of {gateway} is whole up to {whole}, not {last}"
                  for stream, gateway, whole, last in self.query(
                      "SELECT s.id, s.gateway, s.whole, (SELECT max(seq) FROM event WHERE stream = s.id) FROM stream s")
-                 if gateway not in self.absent and last is not None and whole < last]
+                 if last is not None and whole < last]
         found += self._beliefs()
         filed = {(lock, cti.hex()): n for lock, cti, n in self.query(
             "SELECT lock, cti, count(DISTINCT n) FROM receipt WHERE cti IS NOT NULL GROUP BY lock, cti")}
@@ -228,7 +231,7 @@ class Observer:
         is unknown must become known, which takes until the authorization has expired and the lock was asked."""
         end = time.monotonic() + settle
         while True:
-            unrest = self.unrest() or self.desk_lacks() or (self.history.unknown() if resolve else [])
+            unrest = self.unrest() or self._awaited(self.desk_lacks() + (self.history.unknown() if resolve else []))
             if not unrest or time.monotonic() > end:
                 break
             time.sleep(0.25)

@@ -549,10 +549,23 @@ def test_a_lock_that_is_not_current(world):
 
 def test_a_gateway_that_does_not_answer(world):
     world.ctl = lambda *_: type("Silent", (), {"out": ""})
+    world.sql("UPDATE stream SET whole = whole - 1", "DELETE FROM receipt WHERE cti IS NOT NULL")
     says(world, "quiet: gw-1", "does not answer")
     observer = Observer(world)
     observer.without("gw-1")
     assert observer.violations(0) == []
+    observer.again()
+    assert len(observer.violations(0)) == 1
+
+
+def test_the_others_are_waited_for(world, story):
+    """A gateway that is away excuses nobody else."""
+    world.gateways.append("gw-2")
+    world.layout["gw-2"] = []
+    world.sql("DELETE FROM receipt WHERE cti IS NOT NULL")
+    observer = Observer(world)
+    observer.without("gw-2")
+    only(observer.violations(0), "receipt: lock-1 moved 1 times")
 
 
 def test_a_desk_that_lacks_an_event_which_the_broker_brought(world, story):
