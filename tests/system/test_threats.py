@@ -469,7 +469,7 @@ def hand_over(box, steps):
     return box.say(box.city.keys(box.born + 1 + steps))
 
 
-@pytest.mark.parametrize("slept", [1, 3, 14])
+@pytest.mark.parametrize("slept", [1, 3, 15])
 def test_a_box_and_a_lock_that_slept_are_walked_along_the_roots(box, slept):
     box.process("gw-1").stop()
     final = hand_over(box, slept)
@@ -483,7 +483,7 @@ def test_a_box_and_a_lock_that_slept_are_walked_along_the_roots(box, slept):
 
 
 def test_a_lock_that_slept_through_seventeen_roots_is_said_to_be_lost_and_revokes_still(box):
-    """The chain keeps sixteen: such a lock obeys nobody that the gateway knows. Said, and nothing opens by accident."""
+    """The chain holds sixteen: it obeys nobody that the gateway knows. Said, and nothing opens by accident."""
     phone = wire.Key()
     refused_before = box.door(phone, box.city.at_door("lock-1", phone, 1, now()))["reason"]
     box.lock_sim.stop()
