@@ -7,7 +7,8 @@
 #include <dirent.h>
 #include <time.h>
 
-#define RETRY_US 5000000u
+#define RETRY_US   5000000u
+#define OPEN_TRIES 3
 
 /* --- opening ------------------------------------------------------------------------------------ */
 
@@ -149,10 +150,19 @@ int gateway_store_open(struct gateway *gw, char *error, size_t cap)
 		.event_keep_s = gw->config.event_keep_s,
 		.damaged = true,
 	};
-	int trouble = open_on_disk(gw, error, cap), r;
+	const struct timespec pause = {.tv_nsec = 300000000};
+	int trouble, r;
 
-	if (trouble >= 0 || !is_the_disk(trouble))
-		return trouble;
+	/* A stumble is not worth a life in memory; nobody waits for the loop yet. */
+	for (int tries = 0;; tries++) {
+		trouble = open_on_disk(gw, error, cap);
+		if (trouble >= 0 || !is_the_disk(trouble))
+			return trouble;
+		if (tries == OPEN_TRIES - 1)
+			break;
+		store_close(steal(gw->store));
+		nanosleep(&pause, NULL);
+	}
 	/*
 	 * A box whose disk cannot be read goes on telling the city so, and bringing lists to
 	 * locks. It moves no bolt: what was opened before is not known, and would not be

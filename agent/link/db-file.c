@@ -68,6 +68,25 @@ int db_file_look(const char *path, char words[static DB_WORDS_CAP])
 	return 1;
 }
 
+char *db_file_uri(const char *path)
+{
+	static const char tail[] = "?psow=0";
+	char *uri = malloc(sizeof("file://") + 3 * strlen(path) + sizeof(tail)), *to;
+
+	if (!uri)
+		return NULL;
+	/* what follows two slashes would be a host */
+	to = stpcpy(uri, *path == '/' ? "file://" : "file:");
+	for (; *path; path++) {
+		if (*path == '%' || *path == '?' || *path == '#')
+			to += sprintf(to, "%%%02X", (unsigned char)*path);
+		else
+			*to++ = *path;
+	}
+	strcpy(to, tail);
+	return uri;
+}
+
 int db_file_temporary(const char *path, char **ret, char words[static DB_WORDS_CAP])
 {
 	cleanup(freep) char *temporary = NULL;
@@ -82,6 +101,21 @@ int db_file_temporary(const char *path, char **ret, char words[static DB_WORDS_C
 		return fail(path, "cannot create the file", errno, words);
 	close(fd);
 	*ret = steal(temporary);
+	return 0;
+}
+
+int db_file_writable(const char *path)
+{
+	cleanup(freep) char *folder = strdup(path);
+	char *slash;
+
+	if (!folder)
+		return -ENOMEM;
+	slash = strrchr(folder, '/');
+	if (slash)
+		slash[slash == folder] = '\0';
+	if (access(path, W_OK) < 0 || access(slash ? folder : ".", W_OK) < 0)
+		return -errno;
 	return 0;
 }
 

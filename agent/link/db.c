@@ -116,6 +116,11 @@ static int fail(struct db *db, int code)
 	int r = error_of(db->handle, code), system = sqlite3_system_errno(db->handle);
 	bool open = (code & 0xff) == SQLITE_CANTOPEN && system;
 
+	if (r == -EROFS) { /* said of files that are not ours, too */
+		system = -db_file_writable(db->path);
+		open = system != 0;
+		r = open ? from_open(system) : r;
+	}
 	set_error(db, "%s: %s%s%s%s", db->path, sqlite3_errmsg(db->handle), open ? ": " : "",
 		  open ? strerror(system) : "", db_file_hint(open ? system : -r));
 	return r;
@@ -469,8 +474,10 @@ static int on_commit(void *user, sqlite3 *handle, const char *name, int pages)
 
 static int connect_to(struct db *db, const char *path, const struct db_options *options)
 {
-	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-	int code = sqlite3_open_v2(path, &db->handle, flags, NULL);
+	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
+		    SQLITE_OPEN_URI;
+	cleanup(freep) char *uri = db_file_uri(path);
+	int code = uri ? sqlite3_open_v2(uri, &db->handle, flags, NULL) : SQLITE_NOMEM;
 	int r;
 
 	if (!db->handle)
@@ -498,9 +505,9 @@ static int check_writable(struct db *db)
 
 	if (sqlite3_db_readonly(db->handle, "main") == 0)
 		return 0;
-	if (access(db->path, W_OK) == 0)
+	error = -db_file_writable(db->path);
+	if (error == 0)
 		return db_damaged(db, "its format is none that can be written");
-	error = errno;
 	set_error(db, "%s: cannot be written: %s%s", db->path, strerror(error),
 		  db_file_hint(error));
 	return from_open(error);

@@ -5,9 +5,10 @@
  * older copy. After each, the store must refuse, or hold exactly what was put in; and what it holds
  * must be fit to go on with.
  *
- *	damage FOLDER KIND SEED STEP
+ *	damage FOLDER KIND SEED TRIES SECONDS
  *
- * KIND: flip, log, cut, pages. STEP: every STEP-th place, from one that SEED chooses. Prints "tries
+ * KIND: flip, log, cut, pages. At most so many TRIES, of places in an order that leaps about, so that the
+ * first are a fair sample; 0: each place once. SECONDS: not longer than that. Prints "tries
  * refused sound late lost" and exits with 1 after the first broken promise, which it names on
  * stderr. late: refused at the first write, and by the next start. lost: of a damaged log, the newest
  * authorizations are gone, with no older document in force (the lock's challenge stands behind them).
@@ -16,6 +17,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/crypto.h"
@@ -23,7 +25,8 @@
 
 #define PAGE	 4096u
 #define NOW	 1800000000u
-#define AUTHS	 3u /* in the file; as many again in the log */
+#define AUTHS	 3u	  /* in the file; as many again in the log */
+#define LEAP	 1000003u /* a prime: no length here has it as a factor */
 #define LIST_LEN 12000u
 
 static const struct {
@@ -45,6 +48,8 @@ struct file {
 struct bench {
 	char path[256], wal[256], error[600];
 	struct file older, db, below, log; /* log: after a crash, with the file below it */
+	unsigned long max;		   /* tries; 0: no end */
+	time_t until;
 	unsigned long tries, refused, sound, late, lost;
 };
 
@@ -300,9 +305,23 @@ static uint32_t chance(uint32_t *x)
 	return *x;
 }
 
-static void flip(struct bench *b, struct file *file, bool log, size_t step, uint32_t x)
+/* The i-th place of len: each once, in leaps. */
+static size_t leap(size_t i, size_t len, uint32_t seed)
 {
-	for (size_t at = chance(&x) % step; at < file->len; at += step) {
+	return (size_t)((i * (uint64_t)LEAP + seed) % len);
+}
+
+static bool goes_on(const struct bench *b, size_t i, size_t len)
+{
+	return i < len && (b->max == 0 || b->tries < b->max) && time(NULL) < b->until;
+}
+
+static void flip(struct bench *b, struct file *file, bool log, uint32_t seed)
+{
+	uint32_t x = seed;
+
+	for (size_t i = 0; goes_on(b, i, file->len); i++) {
+		size_t at = leap(i, file->len, seed);
 		uint8_t change = (uint8_t)(chance(&x) % 255 + 1);
 
 		file->bytes[at] ^= change;
@@ -312,15 +331,21 @@ static void flip(struct bench *b, struct file *file, bool log, size_t step, uint
 	}
 }
 
-static void cut(struct bench *b, size_t step, uint32_t x)
+static void cut(struct bench *b, uint32_t seed)
 {
-	for (size_t len = chance(&x) % step; len < b->db.len; len += step) {
-		lay(b, &(struct file){b->db.bytes, len}, NULL);
-		judge(b, "cut", len, false);
-	}
-	for (size_t len = chance(&x) % step; len < b->log.len; len += step) {
-		lay(b, &b->below, &(struct file){b->log.bytes, len});
-		judge(b, "the log cut", len, true);
+	size_t all = b->db.len + b->log.len;
+
+	for (size_t i = 0; goes_on(b, i, all); i++) {
+		size_t len = leap(i, all, seed);
+
+		if (len < b->db.len) {
+			lay(b, &(struct file){b->db.bytes, len}, NULL);
+			judge(b, "cut", len, false);
+		} else {
+			len -= b->db.len;
+			lay(b, &b->below, &(struct file){b->log.bytes, len});
+			judge(b, "the log cut", len, true);
+		}
 	}
 }
 
@@ -341,7 +366,7 @@ static void pages(struct bench *b)
 			lay(b, &copy, NULL);
 			judge(b, "a page of before", i, false);
 		}
-		for (size_t k = 0; k < n; k++) {
+		for (size_t k = 0; k < n && goes_on(b, k, n); k++) {
 			memcpy(copy.bytes, b->db.bytes, copy.len);
 			memcpy(copy.bytes + i * PAGE, b->db.bytes + k * PAGE, PAGE);
 			memcpy(copy.bytes + k * PAGE, b->db.bytes + i * PAGE, PAGE);
@@ -356,25 +381,25 @@ int main(int argc, char **argv)
 {
 	static struct bench bench;
 	struct bench *b = &bench;
-	size_t step;
 	uint32_t seed;
 
-	if (argc != 5) {
-		fprintf(stderr, "Usage: damage FOLDER flip|log|cut|pages SEED STEP\n");
+	if (argc != 6) {
+		fprintf(stderr, "Usage: damage FOLDER flip|log|cut|pages SEED TRIES SECONDS\n");
 		return 2;
 	}
 	seed = (uint32_t)strtoul(argv[3], NULL, 10) * 2654435761u + 1;
-	step = strtoul(argv[4], NULL, 10);
+	b->max = strtoul(argv[4], NULL, 10);
+	b->until = time(NULL) + strtol(argv[5], NULL, 10);
 	must(crypto_init(), "crypto");
 	snprintf(b->path, sizeof(b->path), "%s/store.db", argv[1]);
 	snprintf(b->wal, sizeof(b->wal), "%s/store.db-wal", argv[1]);
 	build(b);
 	if (strcmp(argv[2], "flip") == 0)
-		flip(b, &b->db, false, step, seed);
+		flip(b, &b->db, false, seed);
 	else if (strcmp(argv[2], "log") == 0)
-		flip(b, &b->log, true, step, seed);
+		flip(b, &b->log, true, seed);
 	else if (strcmp(argv[2], "cut") == 0)
-		cut(b, step, seed);
+		cut(b, seed);
 	else if (strcmp(argv[2], "pages") == 0)
 		pages(b);
 	else

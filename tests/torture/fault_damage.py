@@ -596,16 +596,17 @@ def older_kind(ordeal, bench):
 
 
 def alone(ordeal):
-    """damage.c: (kind, what the table says, every how many places in a quick run)."""
+    """damage.c: (kind, what the table says, how many places in a quick run)."""
     program = harness.program(os.path.join("torture", "damage"))
     shm = "/dev/shm" if os.access("/dev/shm", os.W_OK) else ordeal.dir
-    for kind, text, step in (("flip", "each byte of the store changed", 400), ("log", "each byte of its log changed", 400),
-                             ("cut", "store and log cut to each length", 1000), ("pages", "pages zeroed, swapped, of before", 0)):
+    left = (ordeal.deadline - time.monotonic()) / 8 if ordeal.deadline else 600
+    for kind, text, tries in (("flip", "each byte of the store changed", 150), ("log", "each byte of its log changed", 100),
+                              ("cut", "store and log cut to each length", 100), ("pages", "pages zeroed, swapped, of before", 100)):
         row = ordeal.row(text)
         folder = tempfile.mkdtemp(dir=shm, prefix="lockbridge-torture-")
         try:
             done = subprocess.run([program, folder, kind, str(ordeal.random.randrange(1 << 30)),
-                                   str(step if ordeal.quick and step else 1)], capture_output=True, text=True, check=False)
+                                   str(tries if ordeal.quick else 0), str(int(left))], capture_output=True, text=True, check=False)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         if done.returncode != 0:

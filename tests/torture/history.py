@@ -58,6 +58,7 @@ class History:
         self.moved = {}  # lock -> Counter of ctis
         self.receipts = collections.defaultdict(dict)  # lock -> n -> (bytes, result, cti)
         self.held = {}  # lock -> name -> iat, as it said last
+        self.homeless = set()  # streams of agents that could not open their disk, and ran from memory
         self.store_lost = set()  # gateways of which a new stream is no surprise
         self.forgotten = set()  # their locks: what became of an authorization may be known to nobody
         self.wrong = []  # what was found while listening
@@ -104,6 +105,9 @@ class History:
         """What it holds, under the number of its newest event: that orders states, however they come."""
         documents = {d["name"]: (d["iat"], d["digest"]) for d in state["documents"]}
         self.states[gateway, state["stream"]][state["seq"], json.dumps(documents, sort_keys=True)] = documents
+        codes = {problem["code"] for problem in state.get("problems", [])}
+        if not documents and codes & {"store-failed", "store-full"}:
+            self.homeless.add(state["stream"])
 
     def document(self, payload):
         """A document of the city's that somebody passed on; rubbish is not ours to judge."""
@@ -218,7 +222,8 @@ class History:
         of = collections.defaultdict(set)
         for stream, gateway in self.owners.items():
             # one of refusals only: a disk took nothing, and they were told aside
-            if any(event["type"] != "authorization.refused" for event in self.events[stream].values()):
+            if stream not in self.homeless and any(event["type"] != "authorization.refused"
+                                                   for event in self.events[stream].values()):
                 of[gateway].add(stream)
         return [f"rollback: {gateway} lost its store: streams {sorted(streams)}"
                 for gateway, streams in of.items() if len(streams) > 1 and gateway not in self.store_lost]

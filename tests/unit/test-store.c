@@ -172,6 +172,78 @@ static struct store_authorization auth_of(uint8_t number)
 	return auth;
 }
 
+static void changes_of_one_transaction_are_all_there_or_none(void **state)
+{
+	struct files *f = *state;
+	struct store *tx = NULL, *inner = NULL;
+	struct seen seen = {0};
+	uint8_t buf[4];
+	size_t len;
+
+	assert_int_equal(store_put_document(f->store, "keys/a", 0, span_str("A"), span_str("")), 0);
+	assert_int_equal(store_begin(f->store, &tx), 0);
+	assert_int_equal(store_begin(f->store, &inner), -EINVAL);
+	assert_int_equal(store_delete_documents(f->store, "keys/"), 0);
+	assert_int_equal(store_put_document(f->store, "keys/b", 0, span_str("B"), span_str("")), 0);
+	assert_int_equal(store_put_value(f->store, "anchor", span_str("b")), 0);
+	store_rollbackp(&tx); /* a crash would do no less */
+	reopen(f);
+	assert_int_equal(store_each_document(f->store, see_document, &seen), 0);
+	assert_string_equal(seen.text, "keys/a=A/ ");
+	assert_int_equal(store_get_value(f->store, "anchor", buf, sizeof(buf), &len), -ENOENT);
+
+	assert_int_equal(store_begin(f->store, &tx), 0);
+	assert_int_equal(store_delete_documents(f->store, "keys/"), 0);
+	assert_int_equal(store_delete_documents(f->store, "keys/"), 0);
+	assert_int_equal(store_put_document(f->store, "keys/b", 0, span_str("B"), span_str("")), 0);
+	assert_int_equal(store_put_document(f->store, "key", 0, span_str("K"), span_str("")), 0);
+	assert_int_equal(store_put_value(f->store, "anchor", span_str("b")), 0);
+	assert_int_equal(store_commit(&tx), 0);
+	assert_null(tx);
+	reopen(f);
+	seen.text[0] = 0;
+	assert_int_equal(store_each_document(f->store, see_document, &seen), 0);
+	assert_string_equal(seen.text, "key=K/ keys/b=B/ ");
+	assert_int_equal(store_get_value(f->store, "anchor", buf, sizeof(buf), &len), 0);
+}
+
+static void a_new_store_knows_that_it_follows_a_damaged_one(void **state)
+{
+	struct files *f = *state;
+	uint8_t flag;
+	size_t len;
+
+	assert_int_equal(store_get_value(f->store, "damaged", &flag, 1, &len), -ENOENT);
+	f->options.damaged = true;
+	reopen(f); /* not a new one */
+	assert_int_equal(store_get_value(f->store, "damaged", &flag, 1, &len), -ENOENT);
+	store_close(f->store);
+	f->store = NULL;
+	assert_int_equal(unlink(f->path), 0);
+	reopen(f);
+	assert_int_equal(store_get_value(f->store, "damaged", &flag, 1, &len), 0);
+	assert_int_equal(flag, '1');
+}
+
+static void a_store_without_a_disk_lives_in_memory(void **state)
+{
+	struct files *f = *state;
+	struct store_options options = f->options;
+	cleanup(store_closep) struct store *store = NULL;
+	struct seen seen = {0};
+	uint8_t prev[SHA256_LEN];
+	uint64_t seq;
+
+	options.path = NULL;
+	assert_int_equal(store_open(&options, &store), 0);
+	assert_string_not_equal(store_stream(store), store_stream(f->store));
+	assert_int_equal(store_put_document(store, "policy", 2, span_str("P"), span_str("U")), 0);
+	assert_int_equal(store_each_document(store, see_document, &seen), 0);
+	assert_string_equal(seen.text, "policy=P/U ");
+	assert_int_equal(store_event_next(store, &seq, prev), 0);
+	assert_int_equal(store_event(store, seq, "{}", (struct span){0}, 5), 0);
+}
+
 static void a_cti_is_taken_once(void **state)
 {
 	struct files *f = *state;
@@ -508,6 +580,9 @@ int main(void)
 		test(a_stream_is_random_and_stays),
 		test(documents_come_back_in_order),
 		test(the_largest_document_fits),
+		test(changes_of_one_transaction_are_all_there_or_none),
+		test(a_new_store_knows_that_it_follows_a_damaged_one),
+		test(a_store_without_a_disk_lives_in_memory),
 		test(a_cti_is_taken_once),
 		test(a_phase_moves_with_its_event),
 		test(open_ones_are_found_at_start_and_may_be_changed),
