@@ -201,6 +201,16 @@ int foreign_known(struct db *db, struct span digest)
 	return db_step(&q);
 }
 
+int document_taken_over_since(struct db *db, const char *slot, uint64_t iat)
+{
+	cleanup(db_end) struct db_query q = db_query(
+		db, "SELECT 1 FROM document WHERE slot = ? AND taken_over = 1 AND iat > ?");
+
+	db_bind_text(&q, slot);
+	db_bind_uint(&q, iat);
+	return db_step(&q);
+}
+
 int document_entries(const struct document *list, struct status_list *ret)
 {
 	struct token t;

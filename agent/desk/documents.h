@@ -46,5 +46,8 @@ int document_each_current(struct db *db, int (*fn)(const struct document *d, voi
 int foreign_put(struct db *db, struct span digest, uint64_t now, const char *why);
 int foreign_known(struct db *db, struct span digest); /* 1, 0 */
 
+/* 1: a document of this slot, newer than iat, was taken over from the field. */
+int document_taken_over_since(struct db *db, const char *slot, uint64_t iat);
+
 /* The entries of a list that we hold. Large: allocate. 0 or -EBADMSG, -ENOMEM. */
 int document_entries(const struct document *list, struct status_list *ret);

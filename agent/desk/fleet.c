@@ -60,6 +60,15 @@ int gateway_put_state(struct db *db, const char *id, struct span json, uint64_t 
 			now);
 }
 
+int gateway_has_state(struct db *db, const char *id)
+{
+	cleanup(db_end) struct db_query q =
+		db_query(db, "SELECT 1 FROM gateway WHERE id = ? AND state IS NOT NULL");
+
+	db_bind_text(&q, id);
+	return db_step(&q);
+}
+
 int gateway_put_presence(struct db *db, const char *id, struct span word, uint64_t now)
 {
 	return put_text(db, "UPDATE gateway SET presence = ?, presence_at = ? WHERE id = ?", id,

@@ -20,6 +20,7 @@ int gateway_known(struct db *db, const char *id);	      /* 1, 0 */
 int gateway_each(struct db *db, int (*fn)(const char *id, void *user), void *user);
 /* What it last said, as it came; for answers while no broker can be asked. */
 int gateway_put_state(struct db *db, const char *id, struct span json, uint64_t now);
+int gateway_has_state(struct db *db, const char *id); /* 1, 0 */
 int gateway_put_presence(struct db *db, const char *id, struct span word, uint64_t now);
 
 int lock_add(struct db *db, const struct lock_row *lock, uint64_t now); /* -EEXIST; -ENOENT: a

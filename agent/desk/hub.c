@@ -16,6 +16,7 @@
 #define PUSH_PAUSE_MAX_S 300
 #define ASK_PAUSE_S	 10
 #define ASK_BLINDLY_S	 3
+#define UNHEARD_WAIT_S	 600
 #define ASK_AGAIN_S	 120 /* a broker may have lost the newest event and the state that told of it */
 
 struct hub {
@@ -80,6 +81,23 @@ static int add_gateway(const char *id, void *user)
 	return 0;
 }
 
+/* It holds documents, as far as the registry knows. */
+static int note_filed(struct hub *hub)
+{
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < hub->ngateways; i++) {
+		struct hub_gateway *g = &hub->gateways[i];
+
+		if (!g->looked_up)
+			r = gateway_has_state(hub->desk->db, g->id);
+		if (!g->looked_up && r >= 0)
+			g->spoke_once = r > 0;
+		g->looked_up = true;
+	}
+	return r < 0 ? r : 0;
+}
+
 /* Gateways are added to the registry while this runs; gateway_each gives them in the order that
  * find() needs. */
 static int load_gateways(struct hub *hub)
@@ -104,7 +122,7 @@ static int load_gateways(struct hub *hub)
 	free(hub->gateways);
 	hub->gateways = fresh.gateways;
 	hub->ngateways = fresh.ngateways;
-	return 0;
+	return note_filed(hub);
 }
 
 /* Also one that was added or enrolled a moment ago: what it says first must not be missed. */
@@ -212,6 +230,30 @@ static bool settled(const struct hub *hub)
 	return online > 0 && session_settled(hub->session) == online;
 }
 
+/*
+ * The brokers have lost what this gateway said, so nobody knows which list it holds. If this
+ * registry was restored from a backup, it may be one that the desk has forgotten, and a new list
+ * would take its place: what the gateway has to say is waited for. Not for ever: a box that is gone
+ * must not hold up revocations.
+ */
+static bool all_heard(struct hub *hub, uint64_t now, char words[static KEYRING_ERROR_CAP])
+{
+	if (hub->ready_at + UNHEARD_WAIT_S <= now)
+		return true;
+	for (size_t i = 0; i < hub->ngateways; i++) {
+		const struct hub_gateway *g = &hub->gateways[i];
+
+		if (!g->spoke_once || g->state)
+			continue;
+		snprintf(words, KEYRING_ERROR_CAP,
+			 "no broker knows what gateway %s holds, which may be a newer list than "
+			 "this registry has: it is waited for, up to %d minutes",
+			 g->id, UNHEARD_WAIT_S / 60);
+		return false;
+	}
+	return true;
+}
+
 static void sign_what_is_due(struct hub *hub, uint64_t now)
 {
 	char error[KEYRING_ERROR_CAP] = "";
@@ -219,6 +261,10 @@ static void sign_what_is_due(struct hub *hub, uint64_t now)
 	int r;
 
 	hub->signed_ = false;
+	if (!all_heard(hub, now, error)) {
+		say(hub, error);
+		return;
+	}
 	if (!survey_clear(hub->survey, &words)) {
 		say(hub, words);
 		return;

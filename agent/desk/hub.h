@@ -20,7 +20,8 @@ struct hub_gateway {
 	uint64_t pushed, push_pause, asked;
 	uint8_t pushed_digest[DIGEST_LEN]; /* of all that it was sent: something new, no pause */
 	uint64_t behind_since;
-	uint64_t asked_blindly; /* when; 0: not yet */
+	uint64_t asked_blindly;	    /* when; 0: not yet */
+	bool looked_up, spoke_once; /* a state of it is on file */
 };
 
 struct hub_ops { /* any may be NULL */

@@ -353,7 +353,11 @@ bool survey_clear(const struct survey *s, const char **ret_words)
 		return false;
 	}
 	for (size_t i = 0; i < s->nunknown; i++) {
-		if (strncmp(s->unknown[i].name, "list/", 5) != 0)
+		/* An older one than the field had besides: what it revoked is in that, or valid
+		 * again. What this registry signed itself proves nothing of the kind. */
+		if (strncmp(s->unknown[i].name, "list/", 5) != 0 ||
+		    document_taken_over_since(s->desk->db, s->unknown[i].name, s->unknown[i].iat) >
+			    0)
 			continue;
 		hex_encode(SPAN(s->unknown[i].digest), digest, sizeof(digest));
 		snprintf(w->words, sizeof(w->words),

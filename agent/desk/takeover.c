@@ -60,11 +60,11 @@ static int take_list(struct db *db, const struct token *t, uint64_t now)
 
 		if (status == 0)
 			continue;
+		status = status == 2 ? STATUS_SUSPENDED : STATUS_REVOKED;
 		r = status_at(db, i);
-		/* What this registry revoked stays revoked. */
-		if (r == 0) {
-			r = credential_set(db, i, status == 2 ? STATUS_SUSPENDED : STATUS_REVOKED,
-					   now);
+		/* What this registry revoked stays revoked, and what it suspended is no less. */
+		if (r == 0 || (r == STATUS_SUSPENDED && status == STATUS_REVOKED)) {
+			r = credential_set(db, i, (enum status)status, now);
 			changed++;
 		}
 		if (r < 0)

@@ -692,6 +692,40 @@ def test_a_restored_desk_signs_nothing_while_the_list_is_out_of_reach(city):
         index_of(city, BO): 1, index_of(city, ANNA): 2}, 20)
 
 
+def test_a_restored_desk_waits_for_a_gateway_that_an_emptied_broker_does_not_know(city):
+    backup(city)
+    city.desk("revoke", "--phone", BO[1]).ok()
+    restore(city)
+    for gw in city.paper.values():
+        gw.stop(clean=False)
+    city.broker.kill()
+    shutil.rmtree(city.path("broker"))
+    os.makedirs(city.path("broker"))
+    city.broker_up()
+    city.recorder.close()
+    city.recorder = Recorder(city.port)
+    done = city.desk("suspend", "--json", "--phone", ANNA[1], "--wait", "3")
+    assert done.status == 4 and not done.json["published"] and "newer list" in done.json["error"], done.out
+    assert not city.recorder.all("lockbridge/city/list/phones")
+    for gw in city.paper.values():
+        gw.start()
+    city.start_serve()
+    wait_for("both are in the next list", lambda: statuses(city) == {
+        index_of(city, BO): 1, index_of(city, ANNA): 2}, 20)
+
+
+def test_a_gateway_that_is_away_with_an_older_list_holds_up_nothing(city):
+    backup(city)
+    city.desk("suspend", "--phone", ANNA[1]).ok()
+    city.paper["gw-2"].stop()  # its state, retained, names a list that the backup does not have
+    city.desk("revoke", "--phone", BO[1], "--no-wait").ok()
+    wait_for("gw-1 holds it", lambda: index_of(city, BO) in statuses(city))
+    restore(city)
+    done = city.desk("revoke", "--json", "--phone", ANNA[1], "--wait", "3")
+    assert done.json["published"], done.out
+    assert statuses(city) == {index_of(city, BO): 1, index_of(city, ANNA): 1}
+
+
 def test_a_digest_that_is_nobodys_blocks_until_it_is_disowned(city):
     gw = city.paper["gw-1"]
     gw.held["phones"][1]
