@@ -350,6 +350,7 @@ void gateway_report_online(struct gateway *gw);
 void gateway_state_changed(struct gateway *gw, bool at_once);
 void gateway_lock_changed(struct gateway_lock *gl);
 void gateway_problems(struct gateway *gw, struct problems *ret);
+void gateway_opens(struct gateway *gw, const struct time_verdict *time, struct message_opens *ret);
 void gateway_fill_state(struct gateway *gw, struct message_state *ret);
 void gateway_fill_lock(struct gateway_lock *gl, struct message_lock *ret);
 void gateway_fill_health(struct gateway *gw, struct message_health *ret);

@@ -55,6 +55,30 @@ static void document_problems(struct gateway *gw, uint64_t now, struct problems 
 			    trust->npending);
 }
 
+static void put_time(uint64_t time, char ret[static 32])
+{
+	time_t t = (time_t)time;
+	struct tm tm;
+
+	if (!gmtime_r(&t, &tm) || strftime(ret, 32, "%Y-%m-%d %H:%M:%SZ", &tm) == 0)
+		ret[0] = 0;
+}
+
+static void clock_problem(struct gateway *gw, struct problems *ret)
+{
+	struct time_verdict time = gateway_time(gw);
+	struct message_opens opens;
+	char now[32], until[32];
+
+	gateway_opens(gw, &time, &opens);
+	put_time(time.now, now);
+	put_time(opens.door_until, until);
+	problem_add(ret, clock_problem_word(gw->clock_problem),
+		    "reckons with %s: what is signed now opens, at the door until %s; no begin is "
+		    "judged",
+		    now, until);
+}
+
 static void box_problems(struct gateway *gw, struct problems *ret)
 {
 	if (gw->damaged)
@@ -63,7 +87,7 @@ static void box_problems(struct gateway *gw, struct problems *ret)
 		problem_add(ret, gateway_store_problem(gw), "%s%s", gw->store_words,
 			    gw->undurable ? "; a document waits for it" : "");
 	if (gw->clock_told && gw->clock_problem != CLOCK_FINE)
-		problem_add(ret, clock_problem_word(gw->clock_problem), "see clock");
+		clock_problem(gw, ret);
 	if (!gw->radio_up)
 		problem_add(ret, gw->adapter[0] ? "adapter-off" : "adapter-missing", "%s",
 			    gw->radio_words);
@@ -129,6 +153,7 @@ void gateway_fill_state(struct gateway *gw, struct message_state *ret)
 	ret->clock = gateway_time(gw);
 	ret->time = ret->clock.now;
 	ret->floor = gw->reckoning.floor;
+	gateway_opens(gw, &ret->clock, &ret->opens);
 	memcpy(ret->boot, gw->boot, sizeof(ret->boot));
 	snprintf(ret->stream, sizeof(ret->stream), "%s", store_stream(gw->store));
 	(void)store_event_stats(gw->store, &ret->oldest, &ret->seq, &ret->outbox);

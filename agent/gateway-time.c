@@ -35,6 +35,33 @@ static uint64_t stored_floor(struct gateway *gw)
 	return floor;
 }
 
+static enum reason refusal(const struct gateway *gw)
+{
+	if (!trust_keys(gw->trust))
+		return REASON_UNKNOWN_KEY;
+	if (gw->trust->nlists == 0)
+		return REASON_NO_LIST;
+	return gw->store_trouble ? REASON_LOCK_ERROR : REASON_NONE;
+}
+
+static uint64_t after(uint64_t time, uint64_t seconds)
+{
+	return time > UINT64_MAX - seconds ? UINT64_MAX : time + seconds;
+}
+
+void gateway_opens(struct gateway *gw, const struct time_verdict *time, struct message_opens *ret)
+{
+	enum reason reason = refusal(gw);
+
+	*ret = (struct message_opens){
+		.relayed_until = after(time->now, gw->trust->policy.max_relay),
+		.door_until = after(time->now, gw->trust->policy.max_lifetime),
+		.early = !time->synchronised,
+	};
+	snprintf(ret->relayed, sizeof(ret->relayed), "%s",
+		 reason == REASON_NONE ? "yes" : reason_word(reason));
+}
+
 static void judge(struct gateway *gw, const struct time_verdict *time)
 {
 	struct event event = {.type = EVENT_CLOCK};

@@ -158,6 +158,34 @@ static void get_clock(struct json_in *in, struct message_state *ret)
 	in->failed = in->failed || clock.failed;
 }
 
+static void put_opens(struct json_out *out, const struct message_opens *opens)
+{
+	struct json_out object;
+
+	if (!opens->relayed[0])
+		return;
+	object = json_out_begin();
+	put_text(&object, "relayed", opens->relayed);
+	put_uint(&object, "relayed_until", opens->relayed_until);
+	put_uint(&object, "door_until", opens->door_until);
+	put_bool(&object, "early", opens->early);
+	put_object(out, "opens", &object);
+}
+
+static void get_opens(struct json_in *in, struct message_opens *ret)
+{
+	struct json_in object;
+
+	if (!has(in, "opens"))
+		return;
+	object = get_object(in, "opens");
+	get_text(&object, "relayed", ret->relayed, sizeof(ret->relayed));
+	ret->relayed_until = get_uint(&object, "relayed_until");
+	ret->door_until = get_uint(&object, "door_until");
+	ret->early = get_bool(&object, "early");
+	in->failed = in->failed || object.failed || !ret->relayed[0];
+}
+
 static void put_certificate(struct json_out *out, const struct message_certificate *certificate)
 {
 	struct json_out object;
@@ -201,6 +229,7 @@ char *message_state_encode(const struct message_state *state)
 	put_uint(&out, "outbox", state->outbox);
 	put_base64(&out, "reader", SPAN(state->reader));
 	put_clock(&out, state);
+	put_opens(&out, &state->opens);
 	put_text(&out, "root", state->root);
 	put_json(&out, "documents", documents(state));
 	put_text(&radio, "adapter", state->adapter);
@@ -232,6 +261,7 @@ int message_state_parse(struct span text, struct message_state *ret)
 	ret->outbox = get_uint(&in, "outbox");
 	get_base64(&in, "reader", ret->reader, PUBLIC_LEN);
 	get_clock(&in, ret);
+	get_opens(&in, &ret->opens);
 	get_text(&in, "root", ret->root, sizeof(ret->root));
 	get_documents(&in, ret);
 	radio = get_object(&in, "radio");

@@ -80,6 +80,13 @@ struct message_certificate {
 	int64_t days; /* whole days left by the gateway's clock; below 0: expired */
 };
 
+/* What opens now through this gateway and at its doors, and until when. */
+struct message_opens {
+	char relayed[24];		    /* "yes", or the reason why none does; "": not told */
+	uint64_t relayed_until, door_until; /* what the city signs now is over by then */
+	bool early;			    /* also what begins later: nbf and iat are not judged */
+};
+
 struct message_state {
 	char version[32];
 	uint64_t time;
@@ -90,6 +97,7 @@ struct message_state {
 	uint8_t reader[PUBLIC_LEN];
 	struct time_verdict clock;
 	uint64_t floor;
+	struct message_opens opens;
 	char root[2 * DIGEST_LEN + 1]; /* kid of the root that signs next */
 	struct message_document documents[APPLIED_MAX];
 	size_t ndocuments;

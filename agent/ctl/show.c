@@ -121,6 +121,21 @@ static void show_certificate(const json_t *certificate)
 		printf(", %lld day%s left\n", days, days == 1 ? "" : "s");
 }
 
+static void show_opens(const json_t *opens)
+{
+	char at[32];
+
+	if (!opens)
+		return;
+	if (strcmp(text(opens, "relayed"), "yes") == 0)
+		printf("Opens       relayed: what the city signs now");
+	else
+		printf("Opens       relayed: nothing (%s)", text(opens, "relayed"));
+	printf("; at the door: until %s at the latest\n", when(number(opens, "door_until"), at));
+	if (yes(opens, "early"))
+		puts("            what begins later opens already: the time is only reckoned");
+}
+
 void show_status(const json_t *status)
 {
 	const json_t *state = json_object_get(status, "state");
@@ -139,6 +154,7 @@ void show_status(const json_t *status)
 	       yes(radio, "up") ? "is up" : "is down");
 	printf("Clock       %s%s\n", when(number(clock, "now"), at),
 	       yes(clock, "synchronised") ? "" : ", not synchronised");
+	show_opens(json_object_get(state, "opens"));
 	printf("Locks       %zu\n", json_array_size(json_object_get(state, "locks")));
 	printf("Documents   %zu\n", json_array_size(json_object_get(state, "documents")));
 	printf("Events      %lld, of which %lld wait for the broker\n", number(state, "seq"),

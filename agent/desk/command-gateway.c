@@ -209,6 +209,14 @@ static void gateway_words(const struct current *current, const char *state, json
 	snprintf(text, sizeof(text), "%s", lacking ? "behind" : "current");
 	json_object_set_new(row, "documents", json_string(text));
 	json_object_set_new(row, "version", json_string(s->version));
+	if (s->opens.relayed[0]) {
+		json_object_set_new(row, "opens",
+				    json_pack("{s:s, s:I, s:I, s:b}", "relayed", s->opens.relayed,
+					      "relayed_until", (json_int_t)s->opens.relayed_until,
+					      "door_until", (json_int_t)s->opens.door_until,
+					      "early", s->opens.early));
+		json_object_set_new(row, "_opens", json_string(s->opens.relayed));
+	}
 	json_object_set_new(row, "locks", json_integer((json_int_t)s->nlocks));
 	json_object_set_new(row, "problems", problems);
 }
@@ -242,15 +250,11 @@ static int certificate_words(struct db *db, const char *id, json_t *row)
 int command_gateway_list(struct desk *desk, int argc, char **argv)
 {
 	static const struct show_column columns[] = {
-		{"id", "GATEWAY"},
-		{"presence", "PRESENCE"},
-		{"_said", "SAID LAST"},
-		{"documents", "DOCUMENTS"},
-		{"version", "VERSION"},
-		{"locks", "LOCKS"},
-		{"_certificate", "CERTIFICATE"},
-		{"problems", "PROBLEMS"},
-		{0},
+		{"id", "GATEWAY"},	  {"presence", "PRESENCE"},
+		{"_said", "SAID LAST"},	  {"documents", "DOCUMENTS"},
+		{"_opens", "OPENS"},	  {"version", "VERSION"},
+		{"locks", "LOCKS"},	  {"_certificate", "CERTIFICATE"},
+		{"problems", "PROBLEMS"}, {0},
 	};
 	cleanup(current_deinit) struct current current = {0};
 	cleanup(db_end) struct db_query q =

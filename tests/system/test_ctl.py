@@ -32,6 +32,10 @@ def test_status_names_broker_radio_clock_and_documents(box):
     assert status["broker"]["connected"] is True
     assert status["state"]["radio"] == {"adapter": box.adapter("gw-1"), "up": True, "recoveries": 0}
     assert status["state"]["clock"]["synchronised"] is True
+    now = status["state"]["clock"]["now"]
+    assert status["state"]["opens"] == {"relayed": "yes", "relayed_until": now + 60, "door_until": now + 43200,
+                                        "early": False}
+    assert "Opens       relayed: what the city signs now; at the door: until" in box.ctl("gw-1", "status").out
     assert {d["name"] for d in status["state"]["documents"]} == {"keys", "policy", "staff"}
 
 

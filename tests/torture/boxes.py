@@ -279,7 +279,16 @@ class Box:
             wrong.append(f"a reckoned time leads: {where}")
         if not listed:
             wrong.append(f"'{said}' is not among the problems {codes}")
-        return wrong
+        return wrong + self.judge_opens(state)
+
+    @staticmethod
+    def judge_opens(state):
+        """What still opens, and until when: by its own time and the policy (the default one)."""
+        names, now = {d["name"] for d in state["documents"]}, state["clock"]["now"]
+        wanted = {"relayed": "unknown-key" if "keys" not in names else "yes" if "phones" in names else "no-list",
+                  "relayed_until": now + 60, "door_until": now + 12 * 3600,
+                  "early": not state["clock"]["synchronised"]}
+        return [] if state.get("opens") == wanted else [f"opens: {state.get('opens')}, not {wanted}"]
 
     # --- what it does --------------------------------------------------------------------------------------
 
@@ -301,7 +310,7 @@ class Box:
                                                                      "authorization.outcome"):
                         return event
                 return None
-            event = wait_for(f"{self.gw} says what came of {cti}", answer, 60)
+            event = wait_for(f"{self.gw} says what came of {cti}", answer, 120)
             word = event.get("outcome") or event["reason"]
             if word == "failed":
                 word = event.get("reason", word)
