@@ -201,6 +201,14 @@ def test_a_stale_challenge_is_signed_again_once_with_a_new_cti(city):
     assert len(gw.authorizations) == 4
 
 
+def test_a_second_try_that_meets_silence_has_no_reason_of_the_first(city):
+    gw, lock = city.paper["gw-1"], city.locks_["lock-1"]
+    lock.challenge = os.urandom(8)
+    gw.answer = lambda lock, claims, correlation: gw.event("authorization.accepted", correlation, **gw.about(claims))
+    said = unlock(city, ANNA, "lock-1", "--wait", "1s")
+    assert (said["outcome"], said["reason"], said["attempts"]) == ("unknown", "", 2)
+
+
 def test_a_broker_that_lost_the_challenge_costs_one_more_round(city):
     city.recorder.publish("lockbridge/gw/gw-1/lock/lock-1", b"", retain=True)
     city.recorder.barrier()
