@@ -4,10 +4,10 @@
  * What a disk may hold after its power was cut: see power-disk.h.
  *
  * Of what was not synced, each sector (512 or 4096 bytes) has, independently of all others, what it had
- * after any number of the writes to it; one may be torn. A file's length is any that it had since; a
+ * after any number of the writes to it; one may be torn, or lost as a whole. A file's length is any that it had since; a
  * file is cut short wholly or not at all. Where it got longer and the bytes did not come, there are
  * zeros or, seldom, what had been on the disk there. Changes of names: those up to some moment, or
- * any of them, each whole. Synced bytes that no write touched stay.
+ * any of them, each whole. Sectors without a write stay.
  */
 #include "power-disk.h"
 
@@ -28,7 +28,7 @@ struct cut {
 	uint64_t moment;
 	unsigned percent;
 	size_t sector;
-	bool names_in_order, torn, garbage;
+	bool names_in_order, torn, destroyed, garbage;
 	struct chance *chance;
 };
 
@@ -41,6 +41,7 @@ static struct cut cut_draw(struct chance *chance)
 		.sector = chance_percent(chance, 50) ? 512 : 4096,
 		.names_in_order = chance_percent(chance, 50),
 		.torn = chance_percent(chance, 50),
+		.destroyed = chance_percent(chance, 40),
 		.garbage = chance_percent(chance, 20),
 		.chance = chance,
 	};
@@ -114,6 +115,13 @@ static bool cut_writes(const struct disk_change *c, size_t from, size_t to)
 	return c->bytes && c->at < to && c->at + c->len > from;
 }
 
+/* A card that loses its power while it writes a sector may lose all of that, also what stood there. */
+static void cut_destroy(const struct cut *cut, uint8_t *image, size_t from, size_t to)
+{
+	while (from < to)
+		image[from++] = (uint8_t)chance_next(cut->chance);
+}
+
 /* lens: so many of the file's changes have had their part in its length. */
 static void cut_sector(const struct cut *cut, const struct disk_file *f, size_t lens,
 		       uint8_t *image, size_t from, size_t to)
@@ -139,6 +147,8 @@ static void cut_sector(const struct cut *cut, const struct disk_file *f, size_t 
 			cut_lay(image, &f->changes[i], front ? from : middle, front ? middle : to);
 		}
 	}
+	if (came < n && cut->destroyed && chance_percent(cut->chance, 20))
+		cut_destroy(cut, image, from, to);
 }
 
 /* What the file holds now; malloc'd. */

@@ -100,6 +100,31 @@ static void a_new_file_is_private_and_alone(void **state)
 	db_close(db);
 }
 
+static void a_path_may_have_any_character(void **state)
+{
+	static const char *const names[] = {"a?b.db", "a%3fb.db", "a#b.db", "a b:&.db",
+					    "\303\245.db"};
+	struct files *f = *state;
+	char path[160];
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		struct db *db;
+
+		/* two slashes would begin a host's name in a URI */
+		snprintf(path, sizeof(path), "/%s/%s", f->dir, names[i]);
+		f->options.path = path;
+		db = must_open(f);
+		assert_int_equal(put(db, 1, names[i]), 0);
+		db_close(db);
+		assert_int_equal(access(path, F_OK), 0);
+		db = must_open(f);
+		assert_int_equal(count(db), 1);
+		db_close(db);
+		unlink(path);
+		assert_int_equal(count_files(f->dir), 0);
+	}
+}
+
 static void what_is_bound_comes_back(void **state)
 {
 	static const uint8_t bytes[] = {0, 1, 0, 255};
@@ -426,6 +451,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		test(a_new_file_is_private_and_alone),
+		test(a_path_may_have_any_character),
 		test(what_is_bound_comes_back),
 		test(the_first_error_sticks),
 		test(a_constraint_is_eexist),
