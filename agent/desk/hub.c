@@ -360,11 +360,25 @@ static void take_presence(struct hub *hub, struct hub_gateway *g, const struct m
 		hub->ops.gateway(g, hub->user);
 }
 
+/* No gateway speaks for another one's locks. */
+static bool serves(const struct hub *hub, const char *gateway, const char *lock)
+{
+	struct lock_row row;
+
+	if (lock_find(hub->desk->db, lock, &row) < 0)
+		return false;
+	for (size_t i = 0; i < row.ngateways; i++)
+		if (!strcmp(row.gateways[i], gateway))
+			return true;
+	return false;
+}
+
 static void take_lock(struct hub *hub, const struct topic *topic, const struct mqtt_message *m)
 {
 	cleanup(freep) struct message_lock *state = malloc(sizeof(*state));
 
-	if (!state || message_lock_parse(m->payload, state) != 0)
+	if (!state || message_lock_parse(m->payload, state) != 0 ||
+	    !serves(hub, topic->gateway, topic->name))
 		return;
 	if (filing_begin(hub->filing) < 0 ||
 	    lock_put_state(hub->desk->db, topic->name, m->payload, desk_now()) < 0)

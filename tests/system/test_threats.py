@@ -339,6 +339,21 @@ def test_a_receipt_by_another_lock_proves_nothing_and_is_an_alarm(city):
     city.respawn(city.process("gw-2"))
 
 
+def test_a_gateway_speaks_for_its_own_locks_only(city):
+    """Towards the desk as well: what gw-2 says of gw-1's lock is not taken."""
+    said = city.recorder.lock("gw-1", "lock-1")
+    said.update(battery=1, problems=[{"code": "lock-unowned", "detail": "it obeys nobody"}])
+
+    def registered(lock):
+        with sqlite3.connect(city.path("desk", "desk.db"), timeout=20) as registry:
+            return json.loads(registry.execute("SELECT state FROM lock WHERE id = ?", (lock,)).fetchone()[0])
+    own = dict(city.recorder.lock("gw-2", "lock-2"), battery=2)
+    city.recorder.publish("lockbridge/gw/gw-2/lock/lock-1", json.dumps(said))
+    city.recorder.publish("lockbridge/gw/gw-2/lock/lock-2", json.dumps(own))
+    wait_for("what came after it is filed", lambda: registered("lock-2")["battery"] == 2)
+    assert registered("lock-1")["battery"] != 1
+
+
 def test_events_that_nobody_has_any_more_are_an_alarm(city):
     """A gateway or broker that drops them: the numbers tell."""
     state = city.recorder.state("gw-1")
