@@ -53,15 +53,18 @@ static const struct problem_text texts[] = {
 	 "store.db.damaged "
 	 "for whoever looks into it. If this comes again, replace the box's disk or card."},
 	{"store-full",
-	 "The disk is full. Relayed openings are refused, since none may happen without being "
-	 "written "
-	 "down first. Phones at the door still open.",
+	 "The disk is full. Relayed openings and lockings are refused, since none may happen "
+	 "without being written down first. New revocations count all the same, and go to disk "
+	 "when "
+	 "there is room. Phones at the door still open.",
 	 "Make room on the box's disk, or lower event_bytes_max."},
 	{"store-failed",
-	 "The disk refuses to be read or written. Relayed openings are refused. Phones at the door "
-	 "still open.",
-	 "Look at the box's journal for the disk's error. Most often the disk or card has to be "
-	 "replaced."},
+	 "The disk refuses to be read or written. Relayed openings and lockings are refused; new "
+	 "revocations still reach the locks. Phones at the door still open.",
+	 "The detail and the box's journal have the disk's error. If it speaks of permission, "
+	 "give the folder /var/lib/lockbridge and all in it to the user lockbridge. Else the disk "
+	 "or "
+	 "card most often has to be replaced."},
 	{"outbox-large",
 	 "Many events wait to be sent to the city. Nothing is lost yet, but the city sees late "
 	 "what "
