@@ -4,10 +4,10 @@
  * What a disk may hold after its power was cut: see power-disk.h.
  *
  * Of what was not synced, each sector (512 or 4096 bytes) has, independently of all others, what it had
- * after any number of the writes to it; one may be torn, or lost as a whole. A file's length is any that it had since; a
- * file is cut short wholly or not at all. Where it got longer and the bytes did not come, there are
- * zeros or, seldom, what had been on the disk there. Changes of names: those up to some moment, or
- * any of them, each whole. Sectors without a write stay.
+ * after any number of the writes to it; one may be torn, or lost as a whole. A file's length is any
+ * that it had since; a file is cut short wholly or not at all. Where it got longer and the bytes did
+ * not come, there are zeros or, seldom, what had been on the disk there. Changes of names: those up to
+ * some moment, or any of them, each whole. Sectors without a write stay.
  */
 #include "power-disk.h"
 
