@@ -244,6 +244,29 @@ static inline bool becomes(struct world *w, const char *path, const char *iface,
 	return exists(w->bus, path, iface) == there;
 }
 
+/* What the daemon said before now has been counted. */
+static inline void barrier(struct world *w)
+{
+	(void)flag(w->bus, CENTRAL, ADAPTER, "Powered");
+	while (sd_bus_process(w->bus, NULL) > 0)
+		;
+}
+
+/* A signal strength is known, that is, an advert was reported, within ten seconds. */
+static inline bool heard(struct world *w, const char *path)
+{
+	uint64_t end = now_ms() + 10000;
+	int16_t rssi;
+
+	while (now_ms() < end) {
+		if (sd_bus_get_property_trivial(w->bus, "org.bluez", path, DEVICE, "RSSI", NULL,
+						'n', &rssi) >= 0)
+			return true;
+		pass(w, 5, NULL, 0);
+	}
+	return false;
+}
+
 static inline void discover(struct world *w, sd_bus *bus)
 {
 	assert_string_equal(call(bus, CENTRAL, ADAPTER, "SetDiscoveryFilter", NULL, "a{sv}", 2,
@@ -261,7 +284,7 @@ static inline void connect_lock(struct world *w)
 	wait_flag(w, LOCK, DEVICE, "ServicesResolved", true);
 }
 
-static const char *find_chr(struct world *w, const char *uuid)
+static const char *try_chr(struct world *w, const char *uuid)
 {
 	static char path[128];
 
@@ -279,8 +302,26 @@ static const char *find_chr(struct world *w, const char *uuid)
 			if (hit)
 				return path;
 		}
-	fail_msg("no characteristic %s", uuid);
 	return NULL;
+}
+
+static inline const char *find_chr(struct world *w, const char *uuid)
+{
+	const char *path = try_chr(w, uuid);
+
+	if (!path)
+		fail_msg("no characteristic %s", uuid);
+	return path;
+}
+
+/* It comes within ten seconds. */
+static inline const char *await_chr(struct world *w, const char *uuid)
+{
+	uint64_t end = now_ms() + 10000;
+
+	while (!try_chr(w, uuid) && now_ms() < end)
+		pass(w, 20, NULL, 0);
+	return find_chr(w, uuid);
 }
 
 static const char *write_value(sd_bus *bus, const char *path, size_t len, const char *type)
