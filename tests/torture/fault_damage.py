@@ -465,7 +465,9 @@ def full_kind(ordeal, bench):
             break
         t = Try(bench, row, f"full disk {n}")
         bench.spare_room()
-        before, since = bench.open_now(), time.monotonic()
+        bench.open_now()
+        outcome_waits(bench, t)
+        before = bench.open_now()
         fill(bench)
         for _ in range(40):
             document, event = bench.try_open()
@@ -479,7 +481,7 @@ def full_kind(ordeal, bench):
             fill(bench)
         else:
             t.broken("a full disk takes everything")
-        if bench.try_open(scope="lock")[1].get("reason") != "lock-error":
+        if (bench.try_open(scope="lock")[1] or {}).get("reason") != "lock-error":
             t.broken("it locked, and could not remember it")
         lost = bench.revoke()
         revoked = bench.sign(bench.lost[-1])
@@ -502,6 +504,30 @@ def full_kind(ordeal, bench):
         bench.open_now()
         t.check_door([revoked], before)
         t.check_ends()
+
+
+def outcome_waits(bench, t):
+    """The disk fills up between accepting and the outcome: that waits until there is room, and is not lost."""
+    bench.lock_control(f"{LOCK} motor 1500")
+    bench.keep_up()
+    document = bench.sign(bench.good)
+    bench.send(document)
+    wait_for("the motor turns", lambda: bench.lock_report(LOCK)["moving"], 20)
+    fill(bench)
+    wait_for("the bolt has moved", lambda: not bench.lock_report(LOCK)["moving"], 20)
+    try:
+        wait_for("the problem is named", lambda: "store-full" in bench.problems_now(), 20)
+    except Failure:
+        t.broken("the outcome cannot be written, and state names no problem")
+    os.unlink(bench.state("ballast"))
+    bench.lock_control(f"{LOCK} motor {bench.motor}")
+    try:
+        event = wait_for("its outcome", lambda: bench.said(document), 30)
+        if event.get("outcome") != "done" or "receipt" not in event:
+            t.broken(f"what was done while the disk was full: {event}")
+    except Failure:
+        t.broken("an outcome that could not be written at once was never told")
+    wait_for("the problem is over", lambda: "store-full" not in bench.problems_now(), 40)
 
 
 def await_refusal(bench, t, document):
