@@ -243,6 +243,33 @@ static void what_was_said_is_logged_and_counted(void **state)
 			       "\"bytes_sent\":3,\"bytes_received\":300"));
 }
 
+/* Connect, tables, then packets each way: the count begins with the order. */
+static void a_fault_comes_at_its_step(void **state)
+{
+	struct world *w = world(state);
+	char slow[128];
+
+	discover(w, w->bus);
+	tell(w, "trip hci1 1 error");
+	assert_string_equal(call(w->bus, LOCK, DEVICE, "Connect", NULL, NULL),
+			    "Failed: le-connection-abort-by-local");
+	tell(w, "trip hci1 2 drop");
+	assert_string_equal(call(w->bus, LOCK, DEVICE, "Connect", NULL, NULL), "ok");
+	wait_flag(w, LOCK, DEVICE, "Connected", false);
+	assert_false(flag(w->bus, LOCK, DEVICE, "ServicesResolved"));
+	assert_string_equal(call(w->bus, LOCK, DEVICE, "Connect", NULL, NULL), "ok");
+	wait_flag(w, LOCK, DEVICE, "ServicesResolved", true);
+	strcpy(slow, find_chr(w, SLOW));
+	tell(w, "trip hci1 1 error");
+	assert_string_equal(write_value(w->bus, slow, 3, NULL),
+			    "Failed: Operation failed with ATT error: 0x0e");
+	assert_string_equal(write_value(w->bus, slow, 3, NULL), "ok"); /* once */
+	tell(w, "trip hci1 2 drop");				       /* the answer is not heard */
+	assert_string_equal(write_value(w->bus, slow, 3, NULL),
+			    "Failed: Operation failed with ATT error: 0x0e");
+	wait_flag(w, LOCK, DEVICE, "Connected", false);
+}
+
 static void lost_packets_come_late_but_come(void **state)
 {
 	struct world *w = world(state);
@@ -273,6 +300,7 @@ int main(void)
 		T(application_may_take_sockets_too),
 		T(two_subscribers_are_two_signals),
 		T(what_was_said_is_logged_and_counted),
+		T(a_fault_comes_at_its_step),
 		T(lost_packets_come_late_but_come),
 	};
 
