@@ -262,7 +262,7 @@ static struct span refresh(struct world *w, struct span document, struct token *
 	int r;
 
 	memset(old, 0xc0, sizeof(old));
-	for (unsigned i = 0; i < 10; i++)
+	for (unsigned i = 0; i < RESIGN_SIGNERS; i++)
 		if (span_equal(t->cose.kid, SPAN(resign_signer(i)->kid)))
 			by = resign_signer(i);
 	if (!w->refresh || !(t->has & CLAIM_CNONCE) || !span_equal(t->cnonce, SPAN(old)) || !by ||

@@ -12,6 +12,7 @@ size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 
 #define RESIGN_HEAD    1
 #define RESIGN_RECORDS 24
+#define RESIGN_SIGNERS 26 /* enough for more roots than a chain holds */
 
 /* abort() alone would not say which one. */
 #define must(truth)                                                                                \
@@ -45,7 +46,7 @@ static inline size_t resign_records(const uint8_t *data, size_t size,
 
 static inline const struct signer *resign_signer(unsigned i)
 {
-	static struct signer all[10];
+	static struct signer all[RESIGN_SIGNERS];
 	static bool ready;
 
 	if (!ready) {
@@ -61,7 +62,7 @@ static inline const struct signer *resign_signer(unsigned i)
 static inline const struct signer *resign_by(const struct cose_sign1 *m, unsigned seed)
 {
 	if (seed % 4 != 0)
-		for (unsigned i = 0; i < 10; i++)
+		for (unsigned i = 0; i < RESIGN_SIGNERS; i++)
 			if (span_equal(m->kid, SPAN(resign_signer(i)->kid)))
 				return resign_signer(i);
 	return resign_signer(seed / 4);
