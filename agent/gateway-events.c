@@ -5,7 +5,8 @@
  */
 #include "gateway-private.h"
 
-#define FETCH 16u
+#define FETCH		16u
+#define STUCK_PAUSE_MAX 32u /* healths */
 
 char *gateway_event_encode(struct gateway *gw, struct event *event)
 {
@@ -118,7 +119,6 @@ static int send_row(const struct store_row *row, void *user)
 	if (r == -EMSGSIZE) {
 		/* No later try can do better with this broker; it stays on disk, for a replay. */
 		log_fact(LOG_ERR, "an event is larger than the broker takes", NULL);
-		gw->outbox_stuck = true;
 	}
 	gw->sent_up_to = row->seq;
 	return 0;
@@ -144,6 +144,7 @@ void gateway_outbox_online(struct gateway *gw)
 {
 	gw->sent_up_to = gw->unacked = 0;
 	gw->outbox_stuck = false;
+	gw->stuck_pause = 1;
 	/* What was sent aside and got lost with the old connection must leave no gap. */
 	gw->aside_stream[0] = 0;
 	gateway_outbox(gw);
@@ -162,6 +163,17 @@ void gateway_outbox_acked(struct gateway *gw, int64_t row)
 		gateway_state_changed(gw, false); /* drained */
 }
 
+void gateway_outbox_again(struct gateway *gw)
+{
+	if (!gw->outbox_stuck || ++gw->stuck_for < gw->stuck_pause)
+		return;
+	gw->outbox_stuck = false;
+	if (gw->stuck_pause < STUCK_PAUSE_MAX)
+		gw->stuck_pause *= 2;
+	gw->sent_up_to = 0;
+	gateway_outbox(gw);
+}
+
 /* The broker has them, the disk does not say so: sent once more, for another PUBACK. */
 void gateway_outbox_unacked(struct gateway *gw)
 {
@@ -177,10 +189,11 @@ void gateway_outbox_rejected(struct gateway *gw, int64_t row, uint8_t reason)
 	char word[8];
 
 	snprintf(word, sizeof(word), "0x%02x", reason);
-	log_fact(LOG_WARNING,
-		 "the broker refused an event; it is tried again with the next connection",
-		 "REASON", word, NULL);
+	log_fact(LOG_WARNING, "the broker refused an event; it is tried again later", "REASON",
+		 word, NULL);
 	gw->counters.events_rejected++;
+	if (!gw->outbox_stuck)
+		gw->stuck_for = 0;
 	gw->outbox_stuck = true;
 	gateway_state_changed(gw, false);
 	gateway_outbox(gw);

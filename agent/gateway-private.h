@@ -160,14 +160,14 @@ struct gateway {
 	uint64_t unsaid_lost;
 
 	/* events */
-	uint64_t sent_up_to;	       /* published in this connection */
-	uint64_t unacked;	       /* from here on a PUBACK may be missing on disk; 0: none */
-	uint64_t outbox_shown;	       /* as the last state said */
-	bool outbox_stuck;	       /* a row was rejected */
-	char aside_stream[STREAM_HEX]; /* "": never needed; see gateway_event_aside */
+	uint64_t sent_up_to;   /* published in this connection */
+	uint64_t unacked;      /* from here on a PUBACK may be missing on disk; 0: none */
+	uint64_t outbox_shown; /* as the last state said */
+	bool outbox_stuck;     /* a row was rejected: tried again with health, after a pause */
+	unsigned stuck_for, stuck_pause; /* in healths */
+	char aside_stream[STREAM_HEX];	 /* "": never needed; see gateway_event_aside */
 	uint64_t aside_seq;
 	uint8_t aside_prev[SHA256_LEN];
-	uint64_t rejected_at;
 
 	/* reports */
 	sd_event_source *report, *health;
@@ -241,6 +241,8 @@ void gateway_event_now(struct gateway *gw, struct event *event);
 void gateway_event_aside(struct gateway *gw, struct event *event);
 void gateway_outbox(struct gateway *gw);
 void gateway_outbox_online(struct gateway *gw);
+/* With each health: sends again what the broker refused. */
+void gateway_outbox_again(struct gateway *gw);
 void gateway_outbox_acked(struct gateway *gw, int64_t row);
 void gateway_outbox_rejected(struct gateway *gw, int64_t row, uint8_t reason);
 void gateway_outbox_lost(struct gateway *gw, int64_t row);

@@ -334,6 +334,7 @@ static int on_health(sd_event_source *source, uint64_t usec, void *user)
 
 	sd_event_source_set_time_relative(source, (uint64_t)gw->config.health_s * 1000000);
 	sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+	gateway_outbox_again(gw);
 	if (gw->was_online)
 		publish_online(gw); /* the will of an earlier connection may have come after it */
 	if (health && gw->was_online) {

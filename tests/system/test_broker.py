@@ -3,6 +3,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -200,3 +201,27 @@ def test_the_will_of_an_earlier_connection_does_not_stay():
         b.recorder.publish("lockbridge/gw/gw-1/presence", b"offline", retain=True)
         wait_for("the will came late", lambda: b.recorder.last("lockbridge/gw/gw-1/presence") == b"offline")
         wait_for("it is told online again", lambda: b.recorder.last("lockbridge/gw/gw-1/presence") == b"online", 15)
+
+
+def test_a_refused_event_is_sent_again_on_the_same_connection():
+    """A quota, or rules that were mended: the next connection may be weeks away."""
+    with Box() as b:
+        rules = b.path("rules.acl")
+
+        def write(*lines):
+            with open(rules, "w", encoding="ascii") as f:
+                f.write("\n".join(lines + ("topic readwrite #", "")))
+        write()
+        b.gateway_config = (lambda make: lambda gw, **k: make(gw, more="health_s = 1;\n", **k))(b.gateway_config)
+        b.start_broker = (lambda start: lambda: start(f"acl_file {rules}\n"))(b.start_broker)
+        b.start()
+        write("topic deny lockbridge/gw/gw-1/event")
+        b.broker.popen.send_signal(signal.SIGHUP)
+        b.broker.wait_output("Reloading config")
+        b.recorder.publish("lockbridge/gw/gw-1/authorize", b"rubbish")
+        wait_for("an event is refused", lambda: "the broker refused an event" in b.process("gw-1").output(), 20)
+        write()
+        b.broker.popen.send_signal(signal.SIGHUP)
+        wait_for("it is heard", lambda: b.recorder.events("gw-1", "authorization.refused"), 40)
+        wait_for("nothing waits", lambda: b.ctl("gw-1", "status", "--json").json["state"]["outbox"] == 0, 20)
+        assert b.process("gw-1").output().count("broker connected") == 1
