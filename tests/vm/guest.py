@@ -82,6 +82,7 @@ class Guest:
         self.mine = folder is None
         self.memory, self.rtc, self.append = memory, rtc, append
         self.boots, self.boot_times = 0, []
+        self.patience = 1.0  # what waits are multiplied by: a machine with much else to do boots slowly, and so on
         self.qemu = self.master = self.port = None
         os.makedirs(self.share(), exist_ok=True)
         self.disk = self.path("state.ext4")
@@ -126,14 +127,18 @@ class Guest:
         except FileNotFoundError:
             return ""
 
-    def boot(self, timeout=180):
-        """Power on; returns once multi-user.target is reached and commands are taken."""
+    def power_on(self):
+        """Returns at once."""
         self.boots += 1
         self.port = free_port()
-        began = time.monotonic()
         with open(self.path("qemu.log"), "ab") as log:
             self.qemu = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                          preexec_fn=end_with_parent, start_new_session=True)
+
+    def boot(self, timeout=180):
+        """Power on; returns once multi-user.target is reached and commands are taken."""
+        began = time.monotonic()
+        self.power_on()
 
         def ready():
             if self.qemu.poll() is not None:
@@ -141,7 +146,8 @@ class Guest:
             return "GUEST-READY" in self.console()
         wait_for(lambda: f"the guest is up\n{self.console()[-3000:]}", ready, timeout)
         self.boot_times.append(time.monotonic() - began)
-        self.connect()
+        self.patience = min(max(1.0, self.boot_times[-1] / 20), 5.0)
+        self.connect(120 * self.patience)
         return self
 
     def connect(self, timeout=120):
@@ -216,7 +222,7 @@ class Guest:
         if not isinstance(command, str):
             command = shlex.join(command)
         done = subprocess.run([*self.ssh_argv(), "root@127.0.0.1", command], input=stdin,
-                              capture_output=True, timeout=timeout)
+                              capture_output=True, timeout=timeout * self.patience)
         return Ran(command, done)
 
     def sh(self, command, timeout=120, stdin=b""):
@@ -244,7 +250,8 @@ class Guest:
         def succeeds():
             last[:] = [self.ssh(command)]
             return last[0].status == 0
-        wait_for(lambda: f"{what}: {command}\n{last[0].out[-2000:]}{last[0].err[-2000:]}", succeeds, timeout, 0.2)
+        wait_for(lambda: f"{what}: {command}\n{last[0].out[-2000:]}{last[0].err[-2000:]}", succeeds,
+                 timeout * self.patience, 0.2)
         return last[0].out
 
     def radios(self):
