@@ -196,6 +196,28 @@ def test_the_clock_is_years_behind_at_boot(home):
         guest.rtc, guest.append = "utc", ""
 
 
+def test_a_door_opens_on_reckoned_time(home):
+    """A clock in 1970 and no time server: the city's last word is the time. The lock's clock is as wrong."""
+    guest = home.guest
+    end = home.tunnel()
+    guest.shut_down()
+    guest.rtc, guest.append = "1970-01-01T00:00:00", "guest.clock=wrong"
+    try:
+        guest.boot()
+        home.back()
+        assert int(guest.sh("date +%s")) < 86400
+        home.refuses(BO)
+        assert "clock-not-synchronised" in problems(home)
+        clock = home.city.recorder.state(GATEWAY)["clock"]
+        assert clock["synchronised"] is False and abs(clock["now"] - time.time()) < 3600, clock
+    finally:
+        end()
+        guest.rtc, guest.append = "utc", ""
+    guest.reboot()
+    home.back()
+    wait_for(lambda: f"no problem is left: {problems(home)}", lambda: not problems(home), 60)
+
+
 # --- the package's end -----------------------------------------------------------------------------------------
 
 
