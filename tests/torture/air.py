@@ -87,7 +87,11 @@ class Air(Box):
                  lambda: self.lock_report(lock)["applied"].get("staff") == self.version, timeout)
 
     def counters(self, gw="gw-1"):
-        return json.loads(self.ctl(gw, "--json", "status").ok().out)["health"]["counters"]
+        return self.status(gw)["health"]["counters"]
+
+    def status(self, gw="gw-1"):
+        """What it says at the box, now; its exit status is that of its problems."""
+        return self.ctl(gw, "--json", "status").json
 
     def published(self, name, value, gw="gw-1", timeout=30):
         """Waits for a counter in `health`, as the city sees it."""

@@ -49,7 +49,7 @@ def walk(ordeal, air, row, action, steps, act):
     row.reached, row.begun = 0, time.monotonic()
     lock = "lock-1"
     for step in steps:
-        if ordeal.over():
+        if row.tries and ordeal.over():
             return
         what = f"{action} at step {step}"
         air.idle(lock)
@@ -133,7 +133,7 @@ def transfers(ordeal, air):
     """Out of range in the middle of a list of 40 frames; it arrives all the same."""
     row = ordeal.row("radio: out of range in the middle of a list, at a frame by sample")
     for step in sorted(ordeal.random.sample(range(6, 60), 12)):
-        if ordeal.over():
+        if row.tries and ordeal.over():
             break
         air.mend("lock-3")
         air.idle("lock-3")
@@ -174,16 +174,17 @@ def losses(ordeal, air):
     for name, act in kinds:
         row = ordeal.row(name)
         for n in range(1 if ordeal.quick else 12):
-            if ordeal.over():
+            if row.tries and ordeal.over():
                 break
             wait = ordeal.random.choice((0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)) * ordeal.random.uniform(0.5, 1.5)
 
             def between(wait=wait, act=act):
                 time.sleep(wait)  # the fault's moment, not a wait for something
                 act(air)
-            what = f"{name}, try {n}, after {wait:.3f} s"
+            what, before = f"{name}, try {n}, after {wait:.3f} s", air.counters()["radio-adapter-losses"]
             visit(air, "lock-1", row, what, SMALL, between)
-            wait_for("the radio is up", lambda: air.recorder.state("gw-1")["radio"]["up"], 60)
+            wait_for("it was noticed", lambda b=before: air.counters()["radio-adapter-losses"] > b, 60, every=0.1)
+            wait_for("the radio is up", lambda: air.status()["state"]["radio"]["up"], 60, every=0.1)
             air.current("lock-1")
             air.judge_now(row, what)
             row.tried()
@@ -200,7 +201,7 @@ def tables(ordeal, air):
     row = ordeal.row("radio: resolved, but the table is stale")
     hci = air.adapter("lock-1")
     for n in range(1 if ordeal.quick else 3):
-        if ordeal.over():
+        if row.tries and ordeal.over():
             return
         before = air.counters()["radio-stale-tables"]
         air.idle("lock-1")
@@ -221,7 +222,7 @@ def words(ordeal, air):
     row = ordeal.row("radio: a lock answers rubbish, half, nothing, too much, twice, another's receipt")
     faults = ["rubbish", "half", "nothing", "much", "foreign", "other", "twice"]
     for fault in ordeal.random.sample(faults, 2) if ordeal.quick else faults * 2:
-        if ordeal.over():
+        if row.tries and ordeal.over():
             break
         air.lock_control(f"lock-1 fault {fault}")
         try:
@@ -234,7 +235,7 @@ def words(ordeal, air):
 
 
 def run(ordeal):
-    parts = [walks, losses, words] if ordeal.quick else [walks, transfers, losses, tables, words]
+    parts = [losses, words, walks] if ordeal.quick else [losses, tables, words, transfers, walks]
     with Air(ordeal, LOCKS, lock_max=128 * 1024) as air:
         air.start()
         for part in parts:

@@ -65,7 +65,7 @@ def imitations(ordeal):
         connects, moved = air.stats("lock-1")["connects"], air.lock_report("lock-1")["movements"]
         opened = 0
         for n in range(30 if ordeal.quick else 600):
-            if ordeal.over():
+            if row.tries and ordeal.over():
                 break
             length = ordeal.random.choice((0, 1, 7, 8, 8, 8, 8, 9, 10))
             data = bytearray(ordeal.random.randbytes(length))
@@ -103,7 +103,7 @@ def ladder(ordeal):
     with Air(ordeal, {"gw-1": ["lock-1", "lock-2"]}, silent=1) as air:
         air.start()
         for cure in cures[1:2] if ordeal.quick else cures * 2:
-            if ordeal.over():
+            if row.tries and ordeal.over():
                 break
             climbs = min(cures.index(cure) + 1, 4)
             for lock in air.locks:
@@ -146,7 +146,7 @@ def priority(ordeal):
         log = air.path("frames")
         air.radio_control(f"log {log}")
         for n in range(1 if ordeal.quick else 6):
-            if ordeal.over():
+            if row.tries and ordeal.over():
                 break
             target, slow = (("lock-1", "lock-1"), ("lock-1", "lock-2"))[n % 2]
             begun = {k: len(air.recorded(log, k)) for k in air.locks}
@@ -204,7 +204,7 @@ def jammed(ordeal):
         air.start()
         rogue, recorded = Rogue(air, air.adapter("phone")), []
         for n in range(1 if ordeal.quick else 4):
-            if ordeal.over():
+            if row.tries and ordeal.over():
                 break
             cti, tape = jam(air, air.path("frames"), 8)
             event = air.told(cti)
@@ -278,7 +278,7 @@ def two(ordeal):
         wait_for("gw-2 knows the lock", lambda: (air.recorder.lock("gw-2", "lock-1") or {}).get("current"), 60)
         done = 0
         for n in range(2 if ordeal.quick else 25):
-            if ordeal.over():
+            if row.tries and ordeal.over():
                 break
             wait_for("both know what the lock wants to see",
                      lambda: air.newest("gw-1", "lock-1")[1] == air.newest("gw-2", "lock-1")[1], 60)
