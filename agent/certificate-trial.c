@@ -68,9 +68,12 @@ static struct beside beside(const struct certificate_files *files)
 	return ret;
 }
 
+/* Synced: one that a power cut brought back beside what was written since would tell another state. */
 static int forget(const char *path)
 {
-	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+	if (unlink(path) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	return file_sync_folder(path);
 }
 
 static int same(const char *one, const char *other)

@@ -5,7 +5,7 @@
  *	power-certificate FROM COUNT
  *
  * As power.c. FILE is always whole, and one of those that it may be; as long as a trial is on, the
- * other one is there, too. That a trial ended may be forgotten: then it is on again, and ends anew.
+ * other one is there, too; what ended does not come back.
  */
 #include "power-cut.h"
 
@@ -24,7 +24,7 @@ struct state {
 };
 
 static struct run {
-	struct state sure, may[3]; /* may: what it may be besides, after a cut */
+	struct state sure, may[1]; /* may: what it may be besides, after a cut */
 	unsigned nmay;
 	struct chance chance;
 	char root[64], dir[96], key[128];
@@ -94,11 +94,7 @@ static bool live(uint64_t seed, unsigned n)
 		r = call_it(call, text);
 		sum.steps++;
 		if (r == 0) {
-			/* the end of a trial is not synced by itself */
-			if (call != 2)
-				run.nmay = 0;
-			else if (run.sure.trial != CERTIFICATE_SETTLED)
-				run.may[run.nmay++] = run.sure;
+			run.nmay = 0;
 			run.sure = next;
 		} else if (disk.dead) {
 			run.may[run.nmay++] = next;
