@@ -119,11 +119,12 @@ unit: $(unitbin) $(addprefix $(B)/,$(sims))
 		|| { cat {}.log; echo "FAILED: {}"; exit 1; }'
 	@cat $(addsuffix .log,$(unitbin)) | awk '/PASSED/ { n += $$4 } END { print n " passed, 0 failed" }'
 system: all
-	@LOCKBRIDGE_BUILD='$(abspath $(B))' $(PYTHON) -B -m pytest -q -p no:cacheprovider --basetemp=$(B)/pytest -n 4 --dist loadscope tests/system $(PYTEST)
+	@LOCKBRIDGE_BUILD='$(abspath $(B))' $(PYTHON) -B -m pytest -q -p no:cacheprovider --basetemp=$(B)/pytest -n 4 --dist loadscope tests/system tests/torture $(PYTEST)
 check: all
 	sh tests/layers.sh
 	$(MAKE) --no-print-directory unit
 	$(MAKE) --no-print-directory system
+	$(MAKE) --no-print-directory torture QUICK=1
 	$(MAKE) --no-print-directory nspawn-if-possible
 
 demo: all
@@ -292,7 +293,7 @@ vm: build/deb/.built all | $(deps-guest)
 help:
 	@echo 'make          build lockbridged, lockbridgectl, lockbridge-desk and the simulators'
 	@echo 'make demo     the main job as a story, on this machine; STAY=1 keeps it running'
-	@echo 'make check    unit tests, system tests, packages in a container; make unit, make system PYTEST="-k word"'
+	@echo 'make check    unit tests, system tests, some torture, packages in a container; make unit, make system PYTEST="-k word"'
 	@echo 'make nspawn   the packages under systemd: install, enrol, upgrade, purge (as root)'
 	@echo 'make vm       the packages on a real kernel with the real bluetoothd, under qemu (as root)'
 	@echo 'make lint     clang-format, clang-tidy, cppcheck, gcc -fanalyzer'
