@@ -45,7 +45,7 @@ CASES = (
      ("boot 1970, ntp 0", FINE), (f"ntp {4 * DAY}", AHEAD), ("ntp 0", FINE), (f"ntp {-4 * DAY}", BEHIND),
      ("ntp 0", FINE)),
     ("jumps ahead while running",
-     ("boot true, ntp 0", FINE), (f"step {DAY}", STEPPED), ("", STEPPED), ("ntp 0", FINE), ("step 301", STEPPED)),
+     ("boot true, ntp 0", FINE), (f"step {DAY}", STEPPED), ("", STEPPED), ("ntp 0", FINE), ("step 310", STEPPED)),
     ("jumps back while running, and there and back",
      ("boot true, ntp 0", FINE), (f"step {-DAY}", STEPPED), ("set 0", STEPPED), ("restart", UNSET), ("ntp 0", FINE)),
     ("jumps before it was ever right",
@@ -68,7 +68,7 @@ CASES = (
     ("an old copy of the box's store comes back, NTP is right",
      ("boot true, ntp 0", FINE), ("save", FINE), ("", FINE), ("bring-back, ntp 0", FINE), ("", FINE)),
 )
-QUICK = (1, 2, 4, 6, 7, 8, 9, 10, 13, 15, 17, 18)  # what differs most
+QUICK = (1, 4, 6, 7, 8, 9, 10, 15, 17, 18)  # what differs most
 
 
 def words(cell):
@@ -106,13 +106,13 @@ class Story:
     def city_topics(self):
         return sorted({m[1] for m in self.world.recorder.all("lockbridge/city/")})
 
-    def chapter(self, seconds, before, after):
+    def chapter(self, seconds, before, after, converged=True):
         """before, after: words per box. Time goes by for all at once, the boxes first: what the city signs is new."""
         suspended = ["suspend" in w for w in after]
         self.each(lambda box, does: [box.do(w) for w in does], before)
         for box, asleep in zip(self.world.boxes, suspended):
             if box.up():
-                box.pass_(seconds, asleep)
+                box.pass_(seconds, asleep, converged)
         self.world.city.pass_(seconds)
         if seconds >= DAY:
             self.world.recorder.barrier()
@@ -124,8 +124,10 @@ def told(name, box, wrong, row):
         row.violation(f"{name} ({box.gw}): {text}")
 
 
-def table(ordeal, row, quick):
-    cases = [CASES[i] for i in QUICK] if quick else CASES
+TOGETHER = 10  # more of them keep each other waiting
+
+
+def table(ordeal, row, cases, thieves):
     with Boxes(len(cases)) as world, concurrent.futures.ThreadPoolExecutor(8) as pool:
         world.start_all_but_gateways()
         story = Story(ordeal, world, pool)
@@ -145,8 +147,9 @@ def table(ordeal, row, quick):
                 row.tried()
                 told(f"{case[0]}, {chapter}", box, wrong, row)
             ordeal.log(f"{chapter}: {len(cases)} boxes looked at")
-        around_the_limits(ordeal, world, thief)
-        stolen_keys(ordeal, story)
+        if thieves:
+            around_the_limits(ordeal, world, thief)
+            stolen_keys(ordeal, story)
 
 
 def around_the_limits(ordeal, world, thief):
@@ -222,12 +225,14 @@ def walks(ordeal, row):
             return chance.choice([f"ntp {error}", f"ntp {error}", "ntp 0", "ntp 0", "lost", f"set {error}",
                                   f"step {error}", "restart", "off", "suspend", "", ""])
 
-        while rounds < 400 and not ordeal.over():
+        while rounds < 250 and not ordeal.over():
             seconds = chance.choice([0, 0, 1, 250, 600, 4000, DAY // 2, 2 * DAY, 2 * DAY])
             does = [anything(box) if rounds else "boot true" for box in world.boxes]
             for box, what in zip(world.boxes, does):
                 history[box.gw].append(f"{seconds} s, {what}")
-            story.chapter(seconds, [[]] * len(does), [words(w) for w in does])
+            story.chapter(seconds, [[]] * len(does), [words(w) for w in does], False)
+            if rounds == 0:
+                story.converge(0)
             rounds += 1
             probed = chance.random() < 0.3
             for box, wrong in zip(world.boxes, story.each(
@@ -252,8 +257,10 @@ def model(ordeal):
 
 
 def run(ordeal):
-    model(ordeal)
     row = ordeal.row("clocks: the table of section 6, boxes over chapters")
-    table(ordeal, row, ordeal.quick)
+    cases = [CASES[i] for i in QUICK] if ordeal.quick else CASES
+    for begin in range(0, len(cases), TOGETHER):
+        table(ordeal, row, cases[begin:begin + TOGETHER], begin == 0)
     if not ordeal.quick:
         walks(ordeal, ordeal.row("clocks: random walks of the clock, each step looked at"))
+    model(ordeal)
