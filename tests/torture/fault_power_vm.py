@@ -99,18 +99,18 @@ class Box:
         """Until a door opens again; the recorder has had the will before."""
         presence = f"lockbridge/gw/{self.kit.GATEWAY}/presence"
         self.kit.wait_for("the will is told", lambda: self.home.city.recorder.last(presence) == b"offline", 240)
-        began = time.monotonic()
+        began, mark = time.monotonic(), self.mark()
         self.guest.power_on()
         self.kit.wait_for(lambda: f"the box is online\n{self.guest.console()[-2000:]}",
                           lambda: self.home.city.recorder.last(presence) == b"online",
                           120 * self.guest.patience)
         self.to_online = time.monotonic() - began
         try:
-            self.home.settle(60)
+            self.kit.wait_for("the radio is up", lambda: self.heard(mark, "/state", b'"up":true'), 20)
         except self.kit.Failure:  # a virtual radio may miss its first command: see Guest.radios
-            self.guest.connect()
+            self.guest.connect(120 * self.guest.patience)
             self.guest.radios()
-            self.home.settle()
+        self.home.settle()
         self.home.opens()
         self.longest = max(self.longest, time.monotonic() - began)
 
