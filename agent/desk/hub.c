@@ -331,11 +331,23 @@ static void on_filed(const char *gateway, const struct filed *filed, void *user)
 		hub->ops.filed(gateway, filed, hub->user);
 }
 
+/* What one broker kept, when another one of the set passed on what the gateway said since. A live one
+ * counts always: a store put back from a copy says less than before, and is to be seen. */
+static bool is_outdated(const struct hub_gateway *g, const struct message_state *state)
+{
+	if (!g->state || strcmp(g->state->stream, state->stream) != 0)
+		return false;
+	return state->seq < g->state->seq ||
+	       (state->seq == g->state->seq && state->time < g->state->time);
+}
+
 static void take_state(struct hub *hub, struct hub_gateway *g, const struct mqtt_message *m)
 {
 	cleanup(freep) struct message_state *state = malloc(sizeof(*state));
 
 	if (!state || message_state_parse(m->payload, state) != 0)
+		return;
+	if (m->retain && is_outdated(g, state))
 		return;
 	free(g->state);
 	g->state = steal(state);
