@@ -230,16 +230,25 @@ class Between(World):
         """The reasons that each gateway gives for an authorization of this index, by a city that knows no better."""
         city, found = self.pen(), {}
         for lock in self.locks:
-            gw, before = self.gateway_of(lock), self.movements(lock)
+            found[lock] = self.refused(city, lock, idx)
+        return found
+
+    def refused(self, city, lock, idx, tries=8):
+        """Asked again where nothing comes: a subscription that was refused is made again after a minute or two."""
+        gw, before = self.gateway_of(lock), self.movements(lock)
+        for _ in range(tries):
             challenge = bytes.fromhex(self.recorder.lock(gw, lock)["challenge"])
             document = city.relayed(lock, challenge, idx, int(time.time()))
             cti = wire.claims(document)[wire.CTI].hex()
             self.publish(f"lockbridge/gw/{gw}/authorize", document)
-            wait_for(f"{gw} answers", lambda: self.answers(cti), 20)
-            kind, reason = self.answers(cti)[0]
-            found[lock] = reason if kind == "authorization.refused" and self.movements(lock) == before else \
-                f"{kind} {reason}, moved {self.movements(lock) - before}"
-        return found
+            with contextlib.suppress(Failure):
+                wait_for(f"{gw} answers", lambda: self.answers(cti), 20)
+                break
+        else:
+            return "no answer"
+        kind, reason = self.answers(cti)[0]
+        moved = self.movements(lock) - before
+        return reason if kind == "authorization.refused" and not moved else f"{kind} {reason}, moved {moved}"
 
     def says_at_the_door(self, lock, idx):
         """What the lock itself says to a phone of this index; its gateway may be in the way for a moment."""
