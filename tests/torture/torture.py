@@ -145,7 +145,7 @@ def main():
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--minutes", type=float, default=0)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=0)
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, default=0, help=argparse.SUPPRESS)
     parser.add_argument("names", nargs="*")
@@ -153,6 +153,7 @@ def main():
     unknown = set(args.names) - set(names())
     if unknown:
         parser.error(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(names())}")
+    args.jobs = args.jobs or (4 if args.quick else 2)  # a short run mostly waits
     os.makedirs(OUT, exist_ok=True)
     if args.here:
         return run_here(args.names[0], args)
