@@ -228,6 +228,8 @@ void bluez_scan_update(struct bluez *b);
 /* The adapter or bluetoothd went: nothing is running, nothing is pending. */
 void bluez_scan_reset(struct bluez *b);
 void bluez_scan_heard(struct bluez *b); /* an advert, anybody's */
+/* Ends a connection to a device of our kind that no link of ours asked for. */
+void bluez_cut_leftover(struct bluez *b, const struct bluez_device *device);
 void bluez_scan_free(struct bluez *b);
 /* May a link connect now? */
 bool bluez_scan_is_quiet(const struct bluez *b);

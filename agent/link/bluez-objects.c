@@ -128,6 +128,8 @@ static void apply(struct bluez *b, struct bluez_device *device, const struct new
 		device->seen = ++b->serial;
 	if (moved && device->link)
 		bluez_link_device_changed(device->link);
+	else if (b->cut && !b->loading && news->has_connected && news->connected)
+		bluez_cut_leftover(b, device);
 	/* Last: a good deal may happen in there. */
 	if (heard && device->has_data)
 		tell_advert(b, device);

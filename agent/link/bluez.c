@@ -284,17 +284,22 @@ void bluez_adapter_powered(struct bluez *b, const char *path, bool powered)
 
 /* --- bluetoothd --- */
 
+/* BlueZ keeps the links of a client that died, also those that it was still making; a lock takes one
+ * connection at a time. */
+void bluez_cut_leftover(struct bluez *b, const struct bluez_device *device)
+{
+	if (!device->connected || !device->ours || device->link)
+		return;
+	b->counters.leftovers++;
+	bluez_tell(b, device->path, BLUEZ_DEVICE, "Disconnect");
+}
+
 static void cut_leftovers(struct bluez *b)
 {
 	struct bluez_device *device;
 
-	/* BlueZ keeps the links of a client that died; a lock takes one connection at a time. */
-	for (device = LIST_FIRST(&b->devices); device; device = LIST_NEXT(device, entry)) {
-		if (!device->connected || !device->ours || device->link)
-			continue;
-		b->counters.leftovers++;
-		bluez_tell(b, device->path, BLUEZ_DEVICE, "Disconnect");
-	}
+	for (device = LIST_FIRST(&b->devices); device; device = LIST_NEXT(device, entry))
+		bluez_cut_leftover(b, device);
 }
 
 static void on_objects(struct DBusMessage *reply, void *user)

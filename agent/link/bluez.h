@@ -74,7 +74,7 @@ struct bluez_counters {
 	uint64_t connects, connected, connect_failed; /* attempts, and how they ended */
 	uint64_t closed[8];			      /* by enum bluez_reason */
 	uint64_t daemon_restarts, adapter_losses;
-	uint64_t leftovers;	  /* links of an earlier life that were cut at start */
+	uint64_t leftovers;	  /* links of an earlier life that were cut */
 	uint64_t stale_tables;	  /* resolved without the wanted characteristics */
 	uint64_t scan_errors;	  /* StartDiscovery refused */
 	uint64_t devices_dropped; /* ours, beyond what the table holds */

@@ -154,6 +154,29 @@ static void leftover_link_is_cut_at_start(void **state)
 	bus_close(bus);
 }
 
+/* It may have died while it was connecting: then the connection comes up after the start. */
+static void leftover_link_that_comes_late_is_cut(void **state)
+{
+	struct world *w = *state;
+	struct bus *bus = NULL;
+	struct bluez *dead = NULL;
+
+	until(w->event, w->seen[1].count);
+	assert_int_equal(bus_open(w->event, w->on.address, &bus_ops, w, &bus), 0);
+	w->up = false;
+	assert_int_equal(bluez_new(w->event, bus, &w->options, &bluez_ops, w, &dead), 0);
+	until(w->event, w->up);
+	w->b = (struct told){.world = w};
+	assert_int_equal(
+		bluez_connect(dead, w->address[1], &profile, false, &link_ops, &w->b, &w->b.link),
+		0);
+	until(w->event, bluez_counters(w->bluez)->leftovers > 0);
+	bluez_free(dead);
+	bus_close(bus);
+	until(w->event, !connected(w, 1));
+	connect_first(w);
+}
+
 static void freed_links_are_disconnected(void **state)
 {
 	struct world *w = *state;
@@ -373,6 +396,7 @@ int main(void)
 		t(daemon_restart_is_survived),
 		bare(daemon_may_come_later),
 		t(leftover_link_is_cut_at_start),
+		t(leftover_link_that_comes_late_is_cut),
 		t(freed_links_are_disconnected),
 		t(loss_of_the_bus_leaves_no_dangling_link),
 		t(foreign_flood_is_cheap),
