@@ -60,21 +60,26 @@ def wait_for(what, condition, timeout=20.0, every=0.02):
         time.sleep(every)
 
 
-ports = {"next": 20000 + os.getpid() * 331 % 12000}
+ports = {"next": 20000 + os.getpid() * 331 % 12000, "held": []}
 
 
 def free_port():
-    """Below the kernel's own choice for outgoing connections; each process begins elsewhere."""
+    """Below the kernel's own choice for outgoing connections; ours until this process ends, so that no other
+    one of these takes it before a server of ours has it."""
     while True:
         ports["next"] += 1
         if ports["next"] > 32000:
             ports["next"] = 20000
+        held = socket.socket(socket.AF_UNIX)
         with socket.socket() as s:
             try:
+                held.bind(f"\0lockbridge-port-{ports['next']}")
                 s.bind(("127.0.0.1", ports["next"]))
-                return ports["next"]
             except OSError:
+                held.close()
                 continue
+        ports["held"].append(held)
+        return ports["next"]
 
 
 def program(name):
@@ -105,6 +110,8 @@ class Process:
         return self.popen is not None and self.popen.poll() is None
 
     def output(self):
+        if not os.path.exists(self.log):
+            return ""
         with open(self.log, "rb") as f:
             return f.read().decode("utf-8", "replace")
 
@@ -326,17 +333,8 @@ class World:
         self.broker_up()
 
     def broker_up(self):
-        self.broker.start()
-
-        def answers():
-            if not self.broker.running():
-                raise Failure("mosquitto ended:\n" + self.broker.output())
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return True
-            except OSError:
-                return False
-        wait_for("the broker listens", answers)
+        """Until it says so itself: somebody else may listen on the port that was thought to be free."""
+        self.respawn(self.broker, " running")
 
     def start_locks(self):
         argv = [program("lock-sim"), "--state", self.path("locks"), "--control", self.path("locks.sock"),
