@@ -72,7 +72,7 @@ class Box:
             "accepted": lambda: self.heard(mark, "/event", b"authorization.accepted"),
             "moved": lambda: sum(self.home.movements().values()) > moved,
             "outcome": lambda: self.heard(mark, "/event", b"authorization.outcome"),
-            "list": lambda: self.heard(mark, "/list/" + "staff") or self.heard(mark, "/state"),
+            "list": lambda: self.heard(mark, "/list/phones"),
         }
         if moment in conditions:
             self.kit.wait_for(f"the moment: {moment}", conditions[moment],
