@@ -439,7 +439,7 @@ static int migrate(struct db *db, const struct db_options *options, size_t from)
 	for (size_t i = from; i < options->nmigrations; i++) {
 		cleanup(db_rollbackp) struct db *tx = NULL;
 		char version[64];
-		int64_t now;
+		int64_t now = 0;
 		int r = db_begin(db, &tx);
 
 		/* another process may have been here since we looked */
