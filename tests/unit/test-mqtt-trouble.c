@@ -252,7 +252,12 @@ static void rubbish_from_a_broker_ends_the_connection(void **state)
 	assert_int_equal(t->a.n_heard, 0);
 }
 
-/* libmosquitto 2.0.11 asserts on it: the connection is to end, and not the program. */
+/* With LeakSanitizer only. */
+void __lsan_disable(void) __attribute__((weak)); /* NOLINT(bugprone-reserved-identifier) */
+void __lsan_enable(void) __attribute__((weak));	 /* NOLINT(bugprone-reserved-identifier) */
+
+/* libmosquitto 2.0.11 asserts on it: the connection is to end, and not the program. What the library
+ * held at that moment is lost (mqtt-guard.c), and is no finding. */
 static void a_property_that_does_not_exist_ends_the_connection_alone(void **state)
 {
 	static const uint8_t in_connack[] = {0x20, 5, 0, 0, 2, 0x7f, 0};
@@ -262,12 +267,16 @@ static void a_property_that_does_not_exist_ends_the_connection_alone(void **stat
 	struct fake fake = {.t = t, .answer = in_connack, .len = sizeof(in_connack)};
 
 	client_init(&t->a, t->event, "a", fake_broker(t, &fake));
+	if (__lsan_disable)
+		__lsan_disable();
 	client_start(&t->a);
 	assert_true(fixture_until(t->event, 10000, t->a.failed >= 2));
 	assert_int_equal(t->a.online, 0);
 	fake.answer = in_publish;
 	fake.len = sizeof(in_publish);
 	assert_true(fixture_until(t->event, 20000, t->a.offline >= 2));
+	if (__lsan_enable)
+		__lsan_enable();
 	assert_int_equal(t->a.n_heard, 0);
 }
 
