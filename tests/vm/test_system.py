@@ -205,7 +205,8 @@ def test_a_door_opens_on_reckoned_time(home):
     try:
         guest.boot()
         home.back()
-        assert int(guest.sh("date +%s")) < 86400
+        # systemd takes the time of its own making for the least that it can be
+        assert int(guest.sh("date +%s")) < time.time() - 30 * 86400
         home.refuses(BO)
         assert "clock-not-synchronised" in problems(home)
         clock = home.city.recorder.state(GATEWAY)["clock"]
@@ -213,7 +214,7 @@ def test_a_door_opens_on_reckoned_time(home):
     finally:
         end()
         guest.rtc, guest.append = "utc", ""
-    guest.reboot()
+        guest.reboot()
     home.back()
     wait_for(lambda: f"no problem is left: {problems(home)}", lambda: not problems(home), 60)
 
