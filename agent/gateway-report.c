@@ -302,13 +302,13 @@ void gateway_lock_changed(struct gateway_lock *gl)
 		arm(gw, GATHER_US);
 }
 
-static void publish_online(struct gateway *gw)
+static void publish_online(struct gateway *gw, int qos)
 {
 	char topic[TOPIC_MAX];
 	struct mqtt_publish online = {
 		.topic = topic,
 		.payload = span_str(MESSAGE_ONLINE),
-		.qos = 1,
+		.qos = qos,
 		.retain = true,
 	};
 
@@ -318,7 +318,7 @@ static void publish_online(struct gateway *gw)
 
 void gateway_report_online(struct gateway *gw)
 {
-	publish_online(gw);
+	publish_online(gw, 1);
 	gw->state_dirty = true;
 	for (size_t i = 0; i < gw->nlocks; i++)
 		gw->locks[i]->dirty = true;
@@ -335,8 +335,10 @@ static int on_health(sd_event_source *source, uint64_t usec, void *user)
 	sd_event_source_set_time_relative(source, (uint64_t)gw->config.health_s * 1000000);
 	sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 	gateway_outbox_again(gw);
+	/* The will of an earlier connection may have come after it. QoS 0: said again soon, and a
+	 * change of connection waits for what is in flight. */
 	if (gw->was_online)
-		publish_online(gw); /* the will of an earlier connection may have come after it */
+		publish_online(gw, 0);
 	if (health && gw->was_online) {
 		gateway_fill_health(gw, health);
 		text = message_health_encode(health);
