@@ -97,13 +97,7 @@ static int copy(const char *from, const char *to)
 
 int certificate_writable(const struct certificate_files *files)
 {
-	char folder[CERTIFICATE_PATH_MAX], *slash;
-
-	snprintf(folder, sizeof(folder), "%s", files->path);
-	slash = strrchr(folder, '/');
-	if (slash)
-		slash[slash == folder ? 1 : 0] = '\0';
-	return access(slash ? folder : ".", W_OK | X_OK) < 0 ? -errno : 0;
+	return file_folder_writable(files->path);
 }
 
 /* --- the trial ------------------------------------------------------------------------------ */

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "link/file.h"
+
 const char *db_file_hint(int error)
 {
 	switch (error) {
@@ -106,39 +108,7 @@ int db_file_temporary(const char *path, char **ret, char words[static DB_WORDS_C
 
 int db_file_writable(const char *path)
 {
-	cleanup(freep) char *folder = strdup(path);
-	char *slash;
-
-	if (!folder)
-		return -ENOMEM;
-	slash = strrchr(folder, '/');
-	if (slash)
-		slash[slash == folder] = '\0';
-	if (access(path, W_OK) < 0 || access(slash ? folder : ".", W_OK) < 0)
-		return -errno;
-	return 0;
-}
-
-static int sync_folder(const char *path)
-{
-	cleanup(freep) char *folder = strdup(path);
-	char *slash;
-	int fd, r = 0;
-
-	if (!folder)
-		return -ENOMEM;
-	slash = strrchr(folder, '/');
-	if (slash == folder)
-		slash++; /* the root itself */
-	if (slash)
-		*slash = '\0';
-	fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (fsync(fd) < 0)
-		r = -errno;
-	close(fd);
-	return r;
+	return access(path, W_OK) < 0 ? -errno : file_folder_writable(path);
 }
 
 int db_file_name(const char *temporary, const char *path, char words[static DB_WORDS_CAP])
@@ -151,6 +121,6 @@ int db_file_name(const char *temporary, const char *path, char words[static DB_W
 		return 1;
 	if (r < 0)
 		return fail(path, "cannot name the file", -r, words);
-	r = sync_folder(path);
+	r = file_sync_folder(path);
 	return r < 0 ? fail(path, "cannot sync the folder", -r, words) : 0;
 }

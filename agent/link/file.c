@@ -15,17 +15,32 @@ static void closep(int *fd)
 		close(*fd);
 }
 
-int file_sync_folder(const char *path)
+/* malloc'd; NULL: no memory. */
+static char *folder_of(const char *path)
 {
 	const char *slash = strrchr(path, '/');
-	cleanup(freep) char *folder =
-		slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+
+	return slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+}
+
+int file_sync_folder(const char *path)
+{
+	cleanup(freep) char *folder = folder_of(path);
 	cleanup(closep) int fd = -1;
 
 	if (!folder)
 		return -ENOMEM;
 	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
+int file_folder_writable(const char *path)
+{
+	cleanup(freep) char *folder = folder_of(path);
+
+	if (!folder)
+		return -ENOMEM;
+	return access(folder, W_OK | X_OK) < 0 ? -errno : 0;
 }
 
 static int write_all(int fd, struct span bytes)

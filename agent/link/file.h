@@ -11,5 +11,6 @@ int file_write(const char *path, struct span bytes, mode_t mode);
 int file_read(const char *path, void *ret, size_t cap, size_t *ret_len);
 /* rename, and the folder synced. */
 int file_rename(const char *from, const char *to);
-/* The folder that path is in. */
+/* The folder that path is in: fsync, and whether this process may make files there. 0 or -errno. */
 int file_sync_folder(const char *path);
+int file_folder_writable(const char *path);
