@@ -657,6 +657,11 @@ def restore(city):
     shutil.copytree(city.path("backup"), city.path("desk"))
 
 
+def bo_out_and_anna_suspended(city):
+    wait_for("both are in the next list", lambda: statuses(city) == {
+        index_of(city, BO): 1, index_of(city, ANNA): 2}, 20)
+
+
 def test_a_restored_desk_takes_over_the_list_from_the_broker(city):
     backup(city)
     city.desk("revoke", "--phone", BO[1]).ok()
@@ -696,8 +701,7 @@ def test_a_restored_desk_signs_nothing_while_the_list_is_out_of_reach(city):
     # it comes back, and with it the list
     city.paper["gw-1"].start()
     city.start_serve()
-    wait_for("both are in the next list", lambda: statuses(city) == {
-        index_of(city, BO): 1, index_of(city, ANNA): 2}, 20)
+    bo_out_and_anna_suspended(city)
 
 
 def test_a_restored_desk_waits_for_a_gateway_that_an_emptied_broker_does_not_know(city):
@@ -718,8 +722,7 @@ def test_a_restored_desk_waits_for_a_gateway_that_an_emptied_broker_does_not_kno
     for gw in city.paper.values():
         gw.start()
     city.start_serve()
-    wait_for("both are in the next list", lambda: statuses(city) == {
-        index_of(city, BO): 1, index_of(city, ANNA): 2}, 20)
+    bo_out_and_anna_suspended(city)
 
 
 def test_a_gateway_that_is_away_with_an_older_list_holds_up_nothing(city):

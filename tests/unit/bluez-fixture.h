@@ -346,6 +346,13 @@ static inline void start_bluez(struct world *w)
 	until(w->event, w->up);
 }
 
+/* With the options as they are now. */
+static inline void restart_bluez(struct world *w)
+{
+	bluez_free(w->bluez);
+	start_bluez(w);
+}
+
 static inline int set_up(void **state)
 {
 	set_up_radio(state);

@@ -169,9 +169,8 @@ static void address_never_seen_is_unreachable(void **state)
 {
 	struct world *w = *state;
 
-	bluez_free(w->bluez);
 	w->options.connect_ms = 300;
-	start_bluez(w);
+	restart_bluez(w);
 	assert_int_equal(bluez_connect(w->bluez, "00:11:22:33:44:55", &profile, false, &link_ops,
 				       &w->a, &w->a.link),
 			 0);
@@ -271,9 +270,8 @@ static void slow_connect_is_cut_and_tried_again(void **state)
 {
 	struct world *w = *state;
 
-	bluez_free(w->bluez);
 	w->options.attempt_ms = 400;
-	start_bluez(w);
+	restart_bluez(w);
 	until(w->event, w->seen[1].count);
 	radio(w, "latency connect 60000 60000");
 	assert_int_equal(link_to(w, 1, &w->a, false), 0);
@@ -319,9 +317,8 @@ static void third_link_waits_for_a_place(void **state)
 {
 	struct world *w = *state;
 
-	bluez_free(w->bluez);
 	w->options.max_links = 1;
-	start_bluez(w);
+	restart_bluez(w);
 	connect_first(w);
 	until(w->event, w->seen[2].count);
 	assert_int_equal(link_to(w, 2, &w->b, true), 0);

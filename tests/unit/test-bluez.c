@@ -293,9 +293,8 @@ static void silent_scanner_climbs_the_ladder(void **state)
 {
 	struct world *w = *state;
 
-	bluez_free(w->bluez);
 	w->options.silent_after_ms = 300;
-	start_bluez(w);
+	restart_bluez(w);
 	until(w->event, w->seen[1].count);
 	radio(w, "set service-allowed 0");
 	radio(w, "scan-silent hci0 on");
@@ -318,9 +317,8 @@ static void silent_scanner_is_cured_by_a_restart_of_the_service(void **state)
 {
 	struct world *w = *state;
 
-	bluez_free(w->bluez);
 	w->options.silent_after_ms = 300;
-	start_bluez(w);
+	restart_bluez(w);
 	until(w->event, w->seen[1].count);
 	radio(w, "scan-silent hci0 service");
 	until(w->event, w->rungs[BLUEZ_RUNG_SERVICE] == 1);
@@ -338,9 +336,8 @@ static void no_rung_cuts_a_link_that_works(void **state)
 	struct world *w = *state;
 	uint64_t end;
 
-	bluez_free(w->bluez);
 	w->options.silent_after_ms = 200;
-	start_bluez(w);
+	restart_bluez(w);
 	connect_first(w);
 	radio(w, "scan-silent hci0 on");
 	for (end = now_ms() + 1000; now_ms() < end;) {
@@ -358,9 +355,8 @@ static void scanning_may_go_on_while_connecting(void **state)
 {
 	struct world *w = *state;
 
-	bluez_free(w->bluez);
 	w->options.scan_while_connecting = true;
-	start_bluez(w);
+	restart_bluez(w);
 	radio(w, "set connect-needs-scan 1");
 	connect_first(w);
 }

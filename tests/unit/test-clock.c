@@ -204,14 +204,19 @@ static void without_timedate_it_is_not_synchronised(void **state)
 	assert_false(clock_read(f->clock).ntp);
 }
 
+static void start_both(struct fixture *f)
+{
+	start_timedate(f);
+	start_clock(f);
+	until(f->event, f->changed == 1);
+}
+
 static void what_timedate_says_is_told_once(void **state)
 {
 	struct fixture *f = *state;
 
 	f->answer = true;
-	start_timedate(f);
-	start_clock(f);
-	until(f->event, f->changed == 1);
+	start_both(f);
 	assert_true(clock_read(f->clock).ntp);
 	assert_int_equal(f->asked, 1);
 }
@@ -221,9 +226,7 @@ static void no_is_asked_again_soon(void **state)
 	struct fixture *f = *state;
 	uint64_t begin = now_ms();
 
-	start_timedate(f);
-	start_clock(f);
-	until(f->event, f->changed == 1);
+	start_both(f);
 	assert_false(clock_read(f->clock).ntp);
 	f->answer = true;
 	until(f->event, f->changed == 2);
@@ -238,9 +241,7 @@ static void an_answer_of_another_type_is_a_no(void **state)
 	struct fixture *f = *state;
 
 	f->wrong_type = true;
-	start_timedate(f);
-	start_clock(f);
-	until(f->event, f->changed == 1);
+	start_both(f);
 	assert_false(clock_read(f->clock).ntp);
 }
 
@@ -265,9 +266,7 @@ static void a_step_is_noticed_at_once_and_asked_about(void **state)
 	uint64_t begin;
 
 	f->answer = true;
-	start_timedate(f);
-	start_clock(f);
-	until(f->event, f->changed == 1);
+	start_both(f);
 	f->answer = false;
 	begin = now_ms();
 	set_the_clock();
@@ -289,9 +288,7 @@ static void a_yes_after_a_step_is_a_fresh_one(void **state)
 	struct fixture *f = *state;
 
 	f->answer = true;
-	start_timedate(f);
-	start_clock(f);
-	until(f->event, f->changed == 1);
+	start_both(f);
 	assert_true(clock_read(f->clock).ntp);
 	set_the_clock();
 	until(f->event, f->changed == 2);

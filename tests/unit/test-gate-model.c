@@ -4,6 +4,7 @@
  * judge the same random cases and must say the same. The model never sees a document: it knows what
  * was put into it. Documents and trusts are drawn from pools, since signing takes longest.
  */
+#include "unit/draw.h"
 #include "unit/gate-fixture.h"
 
 #include <time.h>
@@ -22,10 +23,7 @@ static uint64_t seed = 0x9e3779b97f4a7c15ULL;
 
 static uint64_t draw(uint64_t below)
 {
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return (seed >> 11) % below;
+	return draw_from(&seed, below);
 }
 
 static bool rarely(void)

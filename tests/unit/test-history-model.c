@@ -8,6 +8,7 @@
  *
  * The model knows what was put into each document and never reads one.
  */
+#include "unit/draw.h"
 #include "unit/gate-fixture.h"
 
 #include <time.h>
@@ -30,10 +31,7 @@ static uint64_t seed = 0x2545f4914f6cdd1dULL;
 
 static uint64_t draw(uint64_t below)
 {
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return (seed >> 11) % below;
+	return draw_from(&seed, below);
 }
 
 /* --- what the city signed ----------------------------------------------------------------------- */

@@ -12,6 +12,16 @@ static void air_at_the_door(struct air *a)
 	air_make(a, SPAN(cti), &r, true);
 }
 
+/* The log was read, and so many receipts have come since that nobody fetched. */
+static void opened_at_the_door(struct air *a, unsigned times)
+{
+	air_settle(a);
+	air_reader(a);
+	for (unsigned i = 0; i < times; i++)
+		air_at_the_door(a);
+	a->receipts = 0;
+}
+
 static void an_opening_at_the_door_is_fetched_once(void **state)
 {
 	struct air *a = *state;
@@ -91,12 +101,8 @@ static void receipts_gone_from_the_lock_are_a_gap_and_no_end(void **state)
 	struct air *a = *state;
 	struct message_lock now;
 
-	air_settle(a);
-	air_reader(a);
-	for (unsigned i = 0; i < 5; i++)
-		air_at_the_door(a);
+	opened_at_the_door(a, 5);
 	a->lost = 6;
-	a->receipts = 0;
 	air_advert(a, 3);
 	air_wait(a, 60000);
 	assert_int_equal(a->receipts, 2); /* 7 and 8, and each once */
@@ -128,12 +134,8 @@ static void what_was_overtaken_on_the_air_is_no_gap(void **state)
 	struct air *a = *state;
 	struct message_lock now;
 
-	air_settle(a);
-	air_reader(a);
-	for (unsigned i = 0; i < 5; i++)
-		air_at_the_door(a);
+	opened_at_the_door(a, 5);
 	a->overtaken = 4;
-	a->receipts = 0;
 	air_advert(a, 3);
 	air_wait(a, 60000);
 	assert_int_equal(a->receipts, 5);
@@ -148,12 +150,8 @@ static void what_was_missing_once_is_asked_for_again(void **state)
 {
 	struct air *a = *state;
 
-	air_settle(a);
-	air_reader(a);
-	for (unsigned i = 0; i < 5; i++)
-		air_at_the_door(a);
+	opened_at_the_door(a, 5);
 	a->dropped = 5;
-	a->receipts = 0;
 	air_advert(a, 3);
 	air_wait(a, 60000);
 	assert_int_equal(a->receipts, 5);
@@ -166,11 +164,8 @@ static void a_receipt_that_is_still_being_made_is_no_gap(void **state)
 {
 	struct air *a = *state;
 
-	air_settle(a);
-	air_reader(a);
-	air_at_the_door(a);
+	opened_at_the_door(a, 1);
 	a->hidden_tail = true; /* its motor still moves */
-	a->receipts = 0;
 	air_advert(a, 3);
 	air_wait(a, 2000);
 	assert_int_equal(a->completes, 0);
@@ -188,11 +183,7 @@ static void an_unlock_cuts_into_the_log_and_nothing_is_lost_or_doubled(void **st
 	struct air *a = *state;
 	bool seen[AIR_RECEIPTS] = {0};
 
-	air_settle(a);
-	air_reader(a);
-	for (unsigned i = 0; i < 5; i++)
-		air_at_the_door(a);
-	a->receipts = 0;
+	opened_at_the_door(a, 5);
 	a->hold_writes = true;
 	air_advert(a, 3);
 	air_turn(a);
