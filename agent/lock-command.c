@@ -79,6 +79,7 @@ void lock_command_start(struct lock *l)
 		return;
 	}
 	l->commanded = true;
+	l->has_nonce = false;
 	r = l->ops->recheck(&l->command, l->user);
 	if (r != 0) {
 		lock_command_finish(l, OUTCOME_FAILED, r > 0 ? (enum reason)r : REASON_LOCK_ERROR,

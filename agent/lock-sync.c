@@ -153,7 +153,7 @@ static bool read_log(struct lock *l)
 
 	if (!log_wanted(l, lock_now(l)))
 		return false;
-	if (!l->has_challenge) {
+	if (!l->has_nonce && !l->reader_ok) {
 		ask(l, STEP_INFO, LOCK_INFO);
 		return true;
 	}
@@ -284,10 +284,6 @@ static void reader_receipt(struct lock *l, const struct open_answer *answer)
 		lock_clear_trouble(l, TROUBLE_READER);
 		return;
 	}
-	if (!l->reader_again) {
-		l->reader_again = true; /* with the challenge that the receipt names */
-		return;
-	}
 	l->reader_refused = true;
 	l->fetch_at = lock_now(l) + LOCK_READER_MS;
 	lock_set_trouble(l, TROUBLE_READER, reason_word(answer->result.reason));
@@ -295,7 +291,7 @@ static void reader_receipt(struct lock *l, const struct open_answer *answer)
 
 static void present(struct lock *l)
 {
-	int n = open_present(l->reader, l->open.id, l->challenge,
+	int n = open_present(l->reader, l->open.id, l->nonce,
 			     span_of(l->reader_cti, l->reader_cti_len), l->small, sizeof(l->small));
 
 	if (n < 0) {
@@ -501,6 +497,8 @@ static void read_info(struct lock *l, int r, struct span value)
 	l->holds.has_owner = info.owned;
 	memcpy(l->holds.owner, info.owner, DIGEST_LEN);
 	l->holds.max = info.max;
+	l->has_nonce = true;
+	memcpy(l->nonce, info.nonce, CHALLENGE_LEN);
 	lock_learn_holds(l, info.challenge, info.applied, info.napplied);
 	l->ops->keep(l->user);
 	lock_forward_tell(l, &info);

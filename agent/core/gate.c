@@ -144,13 +144,6 @@ static int check_presentation(const struct gate_input *in, const struct token *t
 	return 0;
 }
 
-static int check_challenge(const struct gate_lock *lock, struct span cnonce)
-{
-	if (!lock->has_challenge || span_equal(cnonce, SPAN(lock->challenge)))
-		return 0;
-	return REASON_STALE_CHALLENGE;
-}
-
 static int check_presence(const struct gate_input *in, const struct gate_output *out)
 {
 	const struct token *t = &out->token;
@@ -158,11 +151,16 @@ static int check_presence(const struct gate_input *in, const struct gate_output 
 	int r;
 
 	if (!at_the_door(t))
-		return check_challenge(out->lock, t->cnonce);
+		return out->lock->has_challenge &&
+				       !span_equal(t->cnonce, SPAN(out->lock->challenge))
+			       ? REASON_STALE_CHALLENGE
+			       : 0;
 	if (at_gateway(in))
 		return REASON_PRESENTATION_MISSING;
 	r = check_presentation(in, t, &shown);
-	return r != 0 ? r : check_challenge(out->lock, shown.cnonce);
+	if (r == 0 && !span_equal(shown.cnonce, SPAN(out->lock->nonce)))
+		return REASON_STALE_CHALLENGE;
+	return r;
 }
 
 static int check_busy(const struct gate_input *in, const struct gate_lock *lock)

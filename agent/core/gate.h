@@ -21,7 +21,7 @@ enum gate_side {
  * - With a synchronised clock an iat in the future is not-yet-valid as nbf is: it would stretch the
  *   lifetime and outlive a cut_off. exp is the first second that is too late.
  * - A presentation is bad if it is not one, is not by the key in cnf, or is about another lock or
- *   cti; with an old challenge and otherwise good it is stale-challenge: reading info helps.
+ *   cti; with another nonce and otherwise good it is stale-challenge: reading info helps.
  * - A presentation beside a relayed authorization, or at the gateway, is not looked at.
  * - `read` lives for READ_LIFETIME_MAX on both sides; cut_off is for it too.
  */
@@ -29,6 +29,8 @@ struct gate_lock { /* one lock that this side answers for */
 	const char *id;
 	bool has_challenge; /* false: not known yet, stale-challenge is left to the lock */
 	uint8_t challenge[CHALLENGE_LEN];
+	uint8_t nonce
+		[CHALLENGE_LEN]; /* the connection's: what a presentation is over. Lock only. */
 	bool busy;
 	uint64_t claimed; /* iat of the claim it obeys; 0: born owned */
 };

@@ -13,6 +13,7 @@ enum { /* what an info must have */
        INFO_APPLIED = 32,
        INFO_CHALLENGE = 64,
        INFO_ALL = 127,
+       INFO_NONCE = 128, /* may have */
 };
 
 static void read_owner(struct cbor_reader *r, struct info *t)
@@ -74,6 +75,8 @@ static unsigned read_member(struct cbor_reader *r, struct span name, struct info
 	}
 	if (span_is(name, "challenge"))
 		return challenge_read(r, t->challenge) ? INFO_CHALLENGE : 0;
+	if (span_is(name, "nonce"))
+		return challenge_read(r, t->nonce) ? INFO_NONCE : 0;
 	cbor_skip(r);
 	return 0;
 }
@@ -98,8 +101,11 @@ int info_parse(struct span value, struct info *ret)
 		cbor_skip(&r);
 	}
 	cbor_leave(&r);
-	if (!cbor_done(&r) || has != INFO_ALL || t.profile == 0 || t.max < INFO_BYTES_MIN)
+	if (!cbor_done(&r) || (has & INFO_ALL) != INFO_ALL || t.profile == 0 ||
+	    t.max < INFO_BYTES_MIN)
 		return REASON_MALFORMED;
+	if (!(has & INFO_NONCE))
+		memcpy(t.nonce, t.challenge, CHALLENGE_LEN);
 	*ret = t;
 	return 0;
 }
@@ -109,13 +115,15 @@ int info_encode(const struct info *info, uint8_t *ret, size_t cap)
 	struct cbor_writer w;
 
 	cbor_writer_init(&w, ret, cap);
-	cbor_put_map(&w, 7);
+	cbor_put_map(&w, 8);
 	cbor_put_text(&w, span_str("id"));
 	cbor_put_text(&w, span_str(info->id));
 	cbor_put_text(&w, span_str("key"));
 	cbor_put_bytes(&w, SPAN(info->key));
 	cbor_put_text(&w, span_str("max"));
 	cbor_put_uint(&w, info->max);
+	cbor_put_text(&w, span_str("nonce"));
+	cbor_put_bytes(&w, SPAN(info->nonce));
 	cbor_put_text(&w, span_str("owner"));
 	if (info->owned)
 		cbor_put_bytes(&w, SPAN(info->owner));

@@ -76,6 +76,7 @@ struct info {
 	struct applied applied[APPLIED_MAX];
 	size_t napplied;
 	uint8_t challenge[CHALLENGE_LEN];
+	uint8_t nonce[CHALLENGE_LEN]; /* a lock that shows none: its challenge */
 };
 int info_parse(struct span value, struct info *ret);		    /* 0 or REASON_MALFORMED */
 int info_encode(const struct info *info, uint8_t *ret, size_t cap); /* length or -ENOSPC */

@@ -39,14 +39,14 @@ size_t open_next(struct open *open, uint8_t ret[static FRAME_MAX], bool *ret_las
 }
 
 int open_present(const struct signer *reader, const char *lock,
-		 const uint8_t challenge[static CHALLENGE_LEN], struct span cti, uint8_t *ret,
+		 const uint8_t nonce[static CHALLENGE_LEN], struct span cti, uint8_t *ret,
 		 size_t cap)
 {
 	struct token token = {
 		.kind = TOKEN_PRESENTATION,
 		.has = CLAIM_AUD | CLAIM_CNONCE | CLAIM_CTI,
 		.aud = span_str(lock),
-		.cnonce = span_of(challenge, CHALLENGE_LEN),
+		.cnonce = span_of(nonce, CHALLENGE_LEN),
 		.cti = cti,
 	};
 

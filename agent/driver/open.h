@@ -38,7 +38,7 @@ void open_send(struct open *open, struct span document);
 size_t open_next(struct open *open, uint8_t ret[static FRAME_MAX], bool *ret_last);
 /* The presentation of the gateway as a reader. The length, or -errno. */
 int open_present(const struct signer *reader, const char *lock,
-		 const uint8_t challenge[static CHALLENGE_LEN], struct span cti, uint8_t *ret,
+		 const uint8_t nonce[static CHALLENGE_LEN], struct span cti, uint8_t *ret,
 		 size_t cap);
 
 /* From the lock. */

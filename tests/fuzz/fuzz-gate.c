@@ -55,6 +55,7 @@ static void check_yes(const struct gate_input *in, const struct gate_output *out
 {
 	const struct token *t = &out->token;
 	const struct trust_list *list = trust_find_list(in->trust, t->status_uri);
+	struct token shown;
 
 	must(out->verified && out->lock && span_is(t->aud, out->lock->id));
 	must(keyset_verify(&in->trust->keyset, &t->cose, ROLE_AUTHORIZE) == 0);
@@ -62,8 +63,10 @@ static void check_yes(const struct gate_input *in, const struct gate_output *out
 	must(t->iat >= policy_cut_off(&in->trust->policy, t->aud));
 	if (t->scope != SCOPE_LOCK && t->scope != SCOPE_READ)
 		must(list && status_list_get(list->list, t->status_idx) == STATUS_VALID);
-	if (in->side == GATE_LOCK && t->has & CLAIM_CNF)
-		must(in->presentation.data != NULL);
+	if (in->side == GATE_LOCK && t->has & CLAIM_CNF) {
+		must(in->presentation.data && token_parse(in->presentation, &shown) == 0);
+		must(span_equal(shown.cnonce, SPAN(out->lock->nonce)));
+	}
 	if (in->side == GATE_GATEWAY && t->scope != SCOPE_READ)
 		must(t->has & CLAIM_CNONCE && !in->retained && !in->seen && !out->lock->busy);
 	if (t->has & CLAIM_CNONCE)
@@ -101,6 +104,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	if (n == 0)
 		return 0;
 	memset(lock.challenge, 0xc0, CHALLENGE_LEN);
+	memset(lock.nonce, 0xc0, CHALLENGE_LEN);
 	in.trust = trust_of(data[0] & 1);
 	in.retained = data[0] & 2;
 	in.seen = data[0] & 4;

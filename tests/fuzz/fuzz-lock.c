@@ -6,7 +6,7 @@
  * was sent, what is in force and what moved before.
  *
  * Records as in resign.h. One whose first byte is below OPS is no document but an act, its argument
- * behind it. Settings: 1 born unowned, 2 a document's challenge of 0xc0.. is replaced by the lock's
+ * behind it. Settings: 1 born unowned, 2 a document's cnonce of 0xc0.. is replaced by the lock's
  * present one and signed again, 4 small frames.
  */
 #include <errno.h>
@@ -253,7 +253,7 @@ static void restart(struct world *w)
 	must(memcmp(before.challenge, after.challenge, CHALLENGE_LEN) != 0);
 }
 
-/* With the lock's present challenge in it, as one who is there would write it. */
+/* With the lock's present challenge or nonce in it, as one who is there would write it. */
 static struct span refresh(struct world *w, struct span document, struct token *t)
 {
 	static uint8_t old[CHALLENGE_LEN], buf[TOKEN_SMALL_MAX];
@@ -269,7 +269,7 @@ static struct span refresh(struct world *w, struct span document, struct token *
 	    cose_verify(&t->cose, by->pub) != 0)
 		return document;
 	info = info_of(w);
-	t->cnonce = SPAN(info.challenge);
+	t->cnonce = t->kind == TOKEN_PRESENTATION ? SPAN(info.nonce) : SPAN(info.challenge);
 	r = token_sign(t, by, buf, sizeof(buf));
 	return r > 0 ? sign_keep(span_of(buf, (size_t)r)) : document;
 }

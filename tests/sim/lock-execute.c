@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * What the lock does: authorizations (relayed, at the door, readers'), the motor, the button, the
- * hand. n and cti are in memory before the motor starts; the challenge is spent at that moment, so
+ * hand. n and cti are in memory before the motor starts; challenge and nonce are spent at that moment, so
  * that the same authorization cannot start it twice.
  */
 #include <errno.h>
@@ -62,6 +62,7 @@ static void execute(struct firmware *fw, const struct token *token, enum via via
 		return;
 	}
 	crypto_random(fw->challenge, sizeof(fw->challenge));
+	crypto_random(fw->nonce, sizeof(fw->nonce));
 	*open = (struct lock_open){true, ++fw->memory.n, {0}, via, token->scope};
 	memcpy(open->cti, token->cti.data, CTI_LEN);
 	if (lock_memory_put(fw->dir, &fw->memory) < 0) { /* not durable: the motor stays still */
@@ -132,6 +133,7 @@ void firmware_authorization(struct firmware *fw, struct span document, struct sp
 	int r;
 
 	memcpy(lock.challenge, fw->challenge, CHALLENGE_LEN);
+	memcpy(lock.nonce, fw->nonce, CHALLENGE_LEN);
 	reads = token_parse(document, &token) == 0 && token.scope == SCOPE_READ;
 	r = reads ? gate_decide_reader(&in, NULL, &out) : gate_decide(&in, &out);
 	via = out.token.has & CLAIM_CNF ? VIA_DOOR : VIA_RELAY;

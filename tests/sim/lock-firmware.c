@@ -194,6 +194,7 @@ void firmware_disconnected(struct firmware *fw)
 {
 	fw->connected = fw->reader = false;
 	fw->door_len = 0;
+	crypto_random(fw->nonce, sizeof(fw->nonce));
 	fw->limit = sd_event_source_disable_unref(fw->limit);
 	frame_joiner_init(&fw->joiner, fw->inbox, INBOX_CAP);
 }
@@ -232,6 +233,7 @@ int firmware_info(struct firmware *fw, uint8_t *ret, size_t cap)
 		memcpy(info.owner, trust_root_kid(fw->trust), DIGEST_LEN);
 	info.napplied = trust_applied(fw->trust, info.applied);
 	memcpy(info.challenge, fw->challenge, CHALLENGE_LEN);
+	memcpy(info.nonce, fw->nonce, CHALLENGE_LEN);
 	return info_encode(&info, ret, cap);
 }
 
@@ -420,6 +422,7 @@ int firmware_new(sd_event *event, const struct firmware_options *options,
 	snprintf(fw->id, sizeof(fw->id), "%s", options->id);
 	snprintf(fw->dir, sizeof(fw->dir), "%s", options->dir);
 	crypto_random(fw->challenge, sizeof(fw->challenge));
+	crypto_random(fw->nonce, sizeof(fw->nonce));
 	crypto_random(fw->random, sizeof(fw->random));
 	r = fw->inbox ? trust_new(fw->max, &fw->trust) : -ENOMEM;
 	if (r == 0)

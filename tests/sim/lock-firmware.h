@@ -14,6 +14,7 @@ struct firmware {
 	struct trust *trust;
 	struct reckoning reckoning;
 	uint8_t challenge[CHALLENGE_LEN]; /* new at start and at every execution */
+	uint8_t nonce[CHALLENGE_LEN];	  /* the same, and new for each connection */
 	uint8_t random[2];		  /* in the advert: something to fetch */
 	uint32_t state_counter;
 

@@ -126,7 +126,7 @@ static int await_answer(struct phone *p, struct frame_joiner *joiner, unsigned *
 	}
 }
 
-/* Presentation: aud, the present challenge, the authorization's cti, signed by the key in its cnf.
+/* Presentation: aud, the connection's nonce, the authorization's cti, signed by the key in its cnf.
  */
 static int send_presentation(struct phone *p)
 {
@@ -136,7 +136,7 @@ static int send_presentation(struct phone *p)
 		.kind = TOKEN_PRESENTATION,
 		.has = CLAIM_AUD | CLAIM_CNONCE | CLAIM_CTI,
 		.aud = p->token.aud,
-		.cnonce = SPAN(p->info.challenge),
+		.cnonce = SPAN(p->info.nonce),
 		.cti = p->token.cti,
 	};
 	int n;

@@ -13,7 +13,7 @@ THREATS = ["rollback", "freeze", "replay", "mix-and-match", "rogue broker", "sto
            "rogue desk clerk", "lost root", "lost issuer key", "stolen root", "stolen authorize", "stolen revoke",
            "stolen policy", "stolen authority", "root rotation", "clock attacks", "endless data", "malformed documents",
            "event tampering", "privacy", "enrolment file", "installer", "supply", "denial of service", "damaged store"]
-PLAIN = ["live relay", "restored whole", "a drill", "jamming", "withholding", "kept from the lock"]
+PLAIN = ["live relay", "restored whole", "a drill", "jamming", "withholding", "kept by a gateway"]
 
 
 def text():

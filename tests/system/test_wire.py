@@ -116,9 +116,9 @@ def documents():
         "authorization-door": (*authorization, held("unlock", 8 * 3600, "b2", "phone")),
         "authorization-read": (*authorization, held("read", 7 * 86400, "c3", "reader")),
         "presentation": ("phone", presentation, {
-            AUD: "lock-1", CTI: b"\xb2" * 16, CNONCE: bytes.fromhex("d0d1d2d3d4d5d6d7")}),
+            AUD: "lock-1", CTI: b"\xb2" * 16, CNONCE: bytes.fromhex("8081828384858687")}),
         "presentation-read": ("reader", presentation, {
-            AUD: "lock-1", CTI: b"\xc3" * 16, CNONCE: bytes.fromhex("e0e1e2e3e4e5e6e7")}),
+            AUD: "lock-1", CTI: b"\xc3" * 16, CNONCE: bytes.fromhex("9091929394959697")}),
         "claim": ("root", "lockbridge-claim+cwt",
                   {AUD: "lock-1", IAT: 1799928000, ROOT_KEY: KEY["root"].record("root")}),
         "release": ("root", "lockbridge-release+cwt", {AUD: "lock-1", IAT: 1800176400}),
@@ -180,7 +180,8 @@ def test_the_bytes_under_a_signature():
 
 @pytest.mark.parametrize("name, value", [
     ("info", lambda: {"id": "lock-1", "profile": 1, "key": KEY["lock"].public, "owner": KEY["root"].kid,
-                      "max": 16384, "applied": applied(), "challenge": bytes.fromhex("e0e1e2e3e4e5e6e7")}),
+                      "max": 16384, "applied": applied(), "challenge": bytes.fromhex("e0e1e2e3e4e5e6e7"),
+                      "nonce": bytes.fromhex("9091929394959697")}),
     ("state", lambda: {"bolt": "unlocked", "battery": 87}),
     ("since", lambda: {"since": 3}),
 ])

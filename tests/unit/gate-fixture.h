@@ -26,7 +26,7 @@ struct world {
 	bool shown;
 	const struct signer *shown_by;
 	const char *shown_aud;
-	uint8_t shown_cti[CTI_LEN], shown_challenge[CHALLENGE_LEN];
+	uint8_t shown_cti[CTI_LEN], shown_nonce[CHALLENGE_LEN];
 	struct span shown_bytes; /* instead of a signed one */
 	/* what it is judged by */
 	struct policy policy;
@@ -54,7 +54,8 @@ static inline struct world world_new(struct sign_auth auth)
 
 	policy_default(&w.policy);
 	memcpy(w.lock.challenge, auth.cnonce, CHALLENGE_LEN);
-	memcpy(w.shown_challenge, auth.cnonce, CHALLENGE_LEN);
+	memset(w.lock.nonce, 0x4e, CHALLENGE_LEN);
+	memset(w.shown_nonce, 0x4e, CHALLENGE_LEN);
 	memcpy(w.shown_cti, auth.cti, CTI_LEN);
 	return w;
 }
@@ -113,8 +114,8 @@ static inline int world_decide(struct world *w)
 	if (w->truncated)
 		in.authorization.len--;
 	if (w->shown)
-		in.presentation = sign_presentation(w->shown_aud, w->shown_cti, w->shown_challenge,
-						    w->shown_by);
+		in.presentation =
+			sign_presentation(w->shown_aud, w->shown_cti, w->shown_nonce, w->shown_by);
 	if (w->shown_bytes.data)
 		in.presentation = w->shown_bytes;
 	r = w->reader ? gate_decide_reader(&in, w->side == GATE_GATEWAY ? city.reader.kid : NULL,

@@ -375,6 +375,7 @@ static void air_move(struct air *a, const struct token *t)
 		a->moves++;
 	}
 	a->info.challenge[0]++;
+	a->info.nonce[0]++;
 	air_answer(a, air_make(a, t->cti, &r, a->fault != AIR_REFUSES));
 }
 
@@ -441,7 +442,7 @@ static void air_document(struct air *a, struct span document)
 	} else if (t.kind == TOKEN_AUTHORIZATION) {
 		air_move(a, &t);
 	} else if (t.kind == TOKEN_PRESENTATION) {
-		a->reader = !a->denies && span_equal(t.cnonce, SPAN(a->info.challenge)) &&
+		a->reader = !a->denies && span_equal(t.cnonce, SPAN(a->info.nonce)) &&
 			    cose_verify(&t.cose, a->city.reader.pub) == 0;
 		if (!a->reader) {
 			r.outcome = OUTCOME_REFUSED;
@@ -495,6 +496,7 @@ static void air_close(struct air *a, enum lock_end end)
 		air_write_one(a);
 	}
 	a->connecting = a->up = a->closing = a->reader = false;
+	a->info.nonce[1]++;
 	memset(a->reading, 0, sizeof(a->reading));
 	a->closes++;
 	lock_disconnected(a->lock, end, "");

@@ -36,7 +36,8 @@ struct example {
 struct story {
 	struct signer root, next_root, policy, revoke, authorize, phone, reader, lock;
 	uint8_t door_challenge[CHALLENGE_LEN], relay_challenge[CHALLENGE_LEN],
-		last_challenge[CHALLENGE_LEN];
+		last_challenge[CHALLENGE_LEN], door_nonce[CHALLENGE_LEN],
+		reader_nonce[CHALLENGE_LEN];
 	uint8_t door_cti[CTI_LEN], relay_cti[CTI_LEN], read_cti[CTI_LEN];
 	struct applied applied[3];
 	struct example examples[STORY_MAX];
@@ -351,6 +352,7 @@ static inline void story_values(struct story *s)
 	memcpy(info.applied, s->applied, sizeof(s->applied));
 	info.napplied = ARRAY_SIZE(s->applied);
 	memcpy(info.challenge, s->last_challenge, CHALLENGE_LEN);
+	memcpy(info.nonce, s->reader_nonce, CHALLENGE_LEN);
 	n = info_encode(&info, buf, sizeof(buf));
 	assert_true(n > 0);
 	story_add(s, "info", NULL, sign_keep(span_of(buf, n)));
@@ -372,6 +374,8 @@ static inline void story_tell(struct story *s, const struct doc *doc)
 	*s = (struct story){0};
 	for (uint8_t i = 0; i < CHALLENGE_LEN; i++) {
 		s->door_challenge[i] = 0xd0 + i;
+		s->door_nonce[i] = 0x80 + i;
+		s->reader_nonce[i] = 0x90 + i;
 		s->relay_challenge[i] = 0xc0 + i;
 		s->last_challenge[i] = 0xe0 + i;
 	}
@@ -381,9 +385,9 @@ static inline void story_tell(struct story *s, const struct doc *doc)
 	story_keys(s, doc);
 	story_city(s, doc);
 	story_add(s, "presentation", "phone",
-		  sign_presentation(STORY_LOCK, s->door_cti, s->door_challenge, &s->phone));
+		  sign_presentation(STORY_LOCK, s->door_cti, s->door_nonce, &s->phone));
 	story_add(s, "presentation-read", "reader",
-		  sign_presentation(STORY_LOCK, s->read_cti, s->last_challenge, &s->reader));
+		  sign_presentation(STORY_LOCK, s->read_cti, s->reader_nonce, &s->reader));
 	story_receipts(s);
 	story_add(s, "signed", NULL, story_signed(story_find(s, "presentation")->bytes));
 	story_values(s);

@@ -197,6 +197,7 @@ static inline void values_info(FILE *f, struct span value)
 	values_uint(f, "max", info.max);
 	values_applied(f, info.applied, info.napplied);
 	values_hex(f, "challenge", SPAN(info.challenge));
+	values_hex(f, "nonce", SPAN(info.nonce));
 }
 
 static inline void values_advert(FILE *f, struct span data)

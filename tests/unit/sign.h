@@ -355,14 +355,14 @@ static inline struct span sign_auth(const struct sign_auth *a, const struct sign
 }
 
 static inline struct span sign_presentation(const char *aud, const uint8_t cti[static CTI_LEN],
-					    const uint8_t challenge[static CHALLENGE_LEN],
+					    const uint8_t nonce[static CHALLENGE_LEN],
 					    const struct signer *by)
 {
 	struct token t = {.kind = TOKEN_PRESENTATION,
 			  .has = CLAIM_AUD | CLAIM_CNONCE | CLAIM_CTI,
 			  .aud = span_str(aud),
 			  .cti = span_of(cti, CTI_LEN),
-			  .cnonce = span_of(challenge, CHALLENGE_LEN)};
+			  .cnonce = span_of(nonce, CHALLENGE_LEN)};
 
 	return sign_token(&t, by);
 }

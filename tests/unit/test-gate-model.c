@@ -49,7 +49,7 @@ static struct drawn_auth {
 
 static struct drawn_show {
 	int kind; /* 0 a presentation, 1 rubbish, 2 spoilt */
-	uint8_t aud, cti, challenge;
+	uint8_t aud, cti, nonce;
 	bool by_phone;
 	struct span document;
 } shows[SHOWS];
@@ -70,7 +70,7 @@ struct drawn {
 	const struct drawn_trust *trust;
 	enum gate_side side;
 	bool retained, seen, synchronised, has_challenge, busy;
-	uint8_t challenge;
+	uint8_t challenge, nonce;
 	int64_t now, claimed;
 };
 
@@ -89,8 +89,7 @@ static enum reason model_presence(const struct drawn *d)
 	if (s->kind != 0 || !s->by_phone || strcmp(locks[s->aud], d->auth->a.aud) != 0 ||
 	    s->cti != d->auth->a.cti[0])
 		return REASON_PRESENTATION_BAD;
-	return d->has_challenge && s->challenge != d->challenge ? REASON_STALE_CHALLENGE
-								: REASON_NONE;
+	return s->nonce != d->nonce ? REASON_STALE_CHALLENGE : REASON_NONE;
 }
 
 static enum reason model(const struct drawn *d)
@@ -184,16 +183,16 @@ static void draw_auth(struct drawn_auth *d)
 
 static void draw_show(struct drawn_show *d)
 {
-	uint8_t cti[CTI_LEN], challenge[CHALLENGE_LEN];
+	uint8_t cti[CTI_LEN], nonce[CHALLENGE_LEN];
 
 	d->kind = rarely() ? 1 + (int)draw(2) : 0;
 	d->aud = (uint8_t)draw(2);
 	d->cti = (uint8_t)draw(3);
-	d->challenge = rarely() ? 9 : 0;
+	d->nonce = rarely() ? 9 : 3;
 	d->by_phone = !rarely();
 	memset(cti, d->cti, sizeof(cti));
-	memset(challenge, d->challenge, sizeof(challenge));
-	d->document = sign_presentation(locks[d->aud], cti, challenge,
+	memset(nonce, d->nonce, sizeof(nonce));
+	d->document = sign_presentation(locks[d->aud], cti, nonce,
 					d->by_phone ? &city.phone : &city.reader);
 	if (d->kind == 1)
 		d->document.len -= 1 + draw(d->document.len);
@@ -257,6 +256,7 @@ static struct drawn draw_case(void)
 		.has_challenge = !rarely(),
 		.busy = rarely(),
 		.challenge = rarely() ? 9 : 0,
+		.nonce = rarely() ? 9 : 3,
 		.now = NOW,
 		.claimed = rarely() ? (int64_t)NOW - (int64_t)draw(60) : 0,
 	};
@@ -287,6 +287,7 @@ static int decide(const struct drawn *d)
 		both[i].busy = d->busy;
 		both[i].claimed = (uint64_t)d->claimed;
 		memset(both[i].challenge, d->challenge, CHALLENGE_LEN);
+		memset(both[i].nonce, d->nonce, CHALLENGE_LEN);
 	}
 	if (d->show)
 		in.presentation = d->show->document;

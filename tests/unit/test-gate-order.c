@@ -141,7 +141,7 @@ static void mend_presenter(struct world *w)
 static void mend_challenge(struct world *w)
 {
 	memcpy(w->auth.cnonce, w->lock.challenge, CHALLENGE_LEN);
-	memcpy(w->shown_challenge, w->lock.challenge, CHALLENGE_LEN);
+	memcpy(w->shown_nonce, w->lock.nonce, CHALLENGE_LEN);
 }
 
 static void mend_busy(struct world *w)
@@ -174,6 +174,7 @@ static struct world spoilt_world(struct sign_auth auth, enum gate_side side)
 	w.auth.posture.checked = NOW - w.policy.posture_max_age - 1;
 	w.shown_by = &city.stranger;
 	memset(w.lock.challenge, 0x5a, CHALLENGE_LEN);
+	memset(w.lock.nonce, 0x5b, CHALLENGE_LEN);
 	w.lock.busy = true;
 	return w;
 }

@@ -356,7 +356,7 @@ static void a_presentation_about_anything_else_is_bad(void **state)
 {
 	struct world w = world_at_the_door();
 	struct sign_auth other = sign_door(&city);
-	struct span good = sign_presentation(SIGN_LOCK, w.auth.cti, w.lock.challenge, &city.phone);
+	struct span good = sign_presentation(SIGN_LOCK, w.auth.cti, w.lock.nonce, &city.phone);
 	struct token t;
 
 	w.shown_aud = "lock-2";
@@ -392,11 +392,15 @@ static void a_presentation_about_anything_else_is_bad(void **state)
 	assert_decision(&w, 0);
 }
 
-static void a_presentation_with_an_old_challenge_is_stale(void **state)
+static void a_presentation_of_another_connection_is_stale(void **state)
 {
 	struct world w = world_at_the_door();
 
-	w.shown_challenge[7] ^= 1;
+	w.shown_nonce[7] ^= 1;
+	assert_decision(&w, REASON_STALE_CHALLENGE);
+	memcpy(w.shown_nonce, w.lock.challenge, CHALLENGE_LEN); /* which stands longer */
+	assert_decision(&w, REASON_STALE_CHALLENGE);
+	w.lock.has_challenge = false;
 	assert_decision(&w, REASON_STALE_CHALLENGE);
 }
 
@@ -437,7 +441,7 @@ static void a_reader_is_let_read_with_its_own_key(void **state)
 	assert_decision(&w, REASON_PRESENTATION_BAD);
 	w.shown_by = &city.reader;
 	assert_decision(&w, 0);
-	w.shown_challenge[0] ^= 1;
+	w.shown_nonce[0] ^= 1;
 	assert_decision(&w, REASON_STALE_CHALLENGE);
 	w.shown = false;
 	w.side = GATE_GATEWAY;
@@ -502,7 +506,7 @@ int main(void)
 		TEST(a_challenge_that_the_gateway_does_not_know_is_left_to_the_lock),
 		TEST(a_good_presentation_opens_at_the_door),
 		TEST(a_presentation_about_anything_else_is_bad),
-		TEST(a_presentation_with_an_old_challenge_is_stale),
+		TEST(a_presentation_of_another_connection_is_stale),
 		TEST(a_presentation_beside_a_relayed_one_changes_nothing),
 		TEST(read_opens_nothing),
 		TEST(a_reader_is_let_read_with_its_own_key),

@@ -205,17 +205,37 @@ static void an_unlock_cuts_into_the_log_and_nothing_is_lost_or_doubled(void **st
 	assert_false(seen[9]); /* the unlock's own rode on its outcome */
 }
 
-static void a_reader_with_an_old_challenge_tries_once_more(void **state)
+/* Each connection has one of its own. */
+static void a_reader_presents_the_nonce_of_this_moment(void **state)
 {
 	struct air *a = *state;
 
 	air_settle(a);
 	air_reader(a);
-	lock_fetch(a->lock, 0);
-	a->info.challenge[2]++; /* another gateway was here; no advert told */
-	air_wait(a, 10000);
-	assert_int_equal(a->documents[TOKEN_PRESENTATION], 2);
-	assert_int_equal(a->completes, 1);
+	for (unsigned i = 1; i <= 3; i++) {
+		lock_fetch(a->lock, 0);
+		air_wait(a, 10000);
+		assert_int_equal(a->documents[TOKEN_PRESENTATION], i);
+		assert_int_equal(a->completes, i);
+	}
+	assert_false(air_problem(a, "lock-refuses-reader"));
+}
+
+static void an_unlock_between_info_and_presentation_makes_another_look_needed(void **state)
+{
+	struct air *a = *state;
+
+	opened_at_the_door(a, 1);
+	a->hold_writes = true;
+	air_advert(a, 3);
+	air_turn(a);
+	assert_true(a->nframes > 0); /* info was read, the authorization to read is on its way */
+	air_unlock(a);
+	a->hold_writes = false;
+	air_wait(a, 60000);
+	assert_int_equal(a->outcome, OUTCOME_DONE);
+	assert_int_equal(a->receipts, 1);
+	assert_int_equal(a->documents[TOKEN_PRESENTATION], 1);
 	assert_false(air_problem(a, "lock-refuses-reader"));
 }
 
@@ -470,7 +490,8 @@ int main(void)
 		one(what_was_missing_once_is_asked_for_again),
 		one(a_receipt_that_is_still_being_made_is_no_gap),
 		one(an_unlock_cuts_into_the_log_and_nothing_is_lost_or_doubled),
-		one(a_reader_with_an_old_challenge_tries_once_more),
+		one(a_reader_presents_the_nonce_of_this_moment),
+		one(an_unlock_between_info_and_presentation_makes_another_look_needed),
 		one(a_refused_reader_does_not_wear_the_battery),
 		one(a_document_only_signed_again_waits_for_a_connection),
 		one(a_revocation_brings_a_connection_at_once),

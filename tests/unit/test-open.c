@@ -182,18 +182,17 @@ static void info_must_be_of_this_lock(void **state)
 
 static void a_presentation_is_what_the_lock_expects(void **state)
 {
-	static const uint8_t cti[CTI_LEN] = {9}, challenge[CHALLENGE_LEN] = {7};
+	static const uint8_t cti[CTI_LEN] = {9}, nonce[CHALLENGE_LEN] = {7};
 	struct both *b = *state;
 	uint8_t bytes[TOKEN_SMALL_MAX];
 	struct token t;
-	int n = open_present(&b->city.reader, SIGN_LOCK, challenge, SPAN(cti), bytes,
-			     sizeof(bytes));
+	int n = open_present(&b->city.reader, SIGN_LOCK, nonce, SPAN(cti), bytes, sizeof(bytes));
 
 	assert_true(n > 0);
 	assert_int_equal(token_parse(span_of(bytes, (size_t)n), &t), 0);
 	assert_int_equal(t.kind, TOKEN_PRESENTATION);
 	assert_true(span_is(t.aud, SIGN_LOCK));
-	assert_true(span_equal(t.cnonce, SPAN(challenge)));
+	assert_true(span_equal(t.cnonce, SPAN(nonce)));
 	assert_int_equal(cose_verify(&t.cose, b->city.reader.pub), 0);
 }
 

@@ -154,7 +154,7 @@ static struct trust *trust_of_examples(bool with_list)
 }
 
 static const char *const circumstances[] = {
-	"retained", "seen before",   "no list",	     "next challenge",
+	"retained", "seen before",   "no list",	     "next challenge",	      "next connection",
 	"busy",	    "claimed later", "presentation", "clock not synchronised"};
 
 static bool so(const char *cell, const char *word)
@@ -189,9 +189,9 @@ static void present_challenge(const char *authorization, struct gate_lock *ret)
 	if (strcmp(authorization, "authorization-relayed") == 0)
 		memcpy(ret->challenge, story.relay_challenge, CHALLENGE_LEN);
 	else if (strcmp(authorization, "authorization-door") == 0)
-		memcpy(ret->challenge, story.door_challenge, CHALLENGE_LEN);
+		memcpy(ret->nonce, story.door_nonce, CHALLENGE_LEN);
 	else
-		memcpy(ret->challenge, story.last_challenge, CHALLENGE_LEN);
+		memcpy(ret->nonce, story.reader_nonce, CHALLENGE_LEN);
 }
 
 /* authorization | asked | at | circumstances | answer */
@@ -218,6 +218,8 @@ static int decide_row(const struct doc_row *row)
 	present_challenge(name, &lock);
 	if (so(how, "next challenge"))
 		lock.challenge[0] ^= 0xff;
+	if (so(how, "next connection"))
+		lock.nonce[0] ^= 0xff;
 	if (so(how, "presentation"))
 		in.presentation = presentation_for(name);
 	if (in.side == GATE_LOCK && strcmp(name, "authorization-read") == 0)

@@ -289,7 +289,8 @@ static struct info some_info(void)
 			 .owner = {9, 8, 7},
 			 .max = 16384,
 			 .napplied = 1,
-			 .challenge = "87654321"};
+			 .challenge = "87654321",
+			 .nonce = "once4all"};
 
 	strcpy(t.applied[0].name, "keys");
 	t.applied[0].iat = 1800000000;
@@ -320,9 +321,28 @@ static void an_info_is_written_and_read_back(void **state)
 		assert_int_equal(out.napplied, 1);
 		assert_string_equal(out.applied[0].name, "keys");
 		assert_memory_equal(out.challenge, "87654321", CHALLENGE_LEN);
+		assert_memory_equal(out.nonce, "once4all", CHALLENGE_LEN);
 		for (int n = 0; n < len; n++)
 			assert_int_equal(info_parse(span_of(buf, n), &out), REASON_MALFORMED);
 	}
+}
+
+/* A later version's member in its place: info of a lock that was made before there were nonces. */
+static void a_lock_without_a_nonce_shows_its_challenge(void **state)
+{
+	struct info in = some_info(), out;
+	uint8_t buf[INFO_MAX], *name;
+	int len = info_encode(&in, buf, sizeof(buf));
+
+	name = memmem(buf, (size_t)len, "nonce", 5);
+	assert_non_null(name);
+	memcpy(name, "other", 5);
+	assert_int_equal(info_parse(span_of(buf, (size_t)len), &out), 0);
+	assert_memory_equal(out.nonce, "87654321", CHALLENGE_LEN);
+	memcpy(name, "nonce", 5);
+	name[5] = 0x47; /* seven bytes */
+	memmove(name + 13, name + 14, (size_t)(buf + len - name) - 14);
+	assert_int_equal(info_parse(span_of(buf, (size_t)len - 1), &out), REASON_MALFORMED);
 }
 
 static void an_info_outside_the_contract_is_malformed(void **state)
@@ -478,6 +498,7 @@ int main(void)
 		cmocka_unit_test(words_read_back),
 		cmocka_unit_test(the_longest_result_fits_a_receipt_and_the_longest_info_a_read),
 		cmocka_unit_test(an_info_is_written_and_read_back),
+		cmocka_unit_test(a_lock_without_a_nonce_shows_its_challenge),
 		cmocka_unit_test(an_info_outside_the_contract_is_malformed),
 		cmocka_unit_test(the_hash_of_what_is_applied_does_not_hang_on_its_order),
 		cmocka_unit_test(the_state_of_a_lock_is_for_readers),
