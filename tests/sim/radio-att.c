@@ -341,6 +341,9 @@ int att_submit(struct link *l, int side, enum op_kind kind, uint16_t handle, uin
 	op->user = user;
 	if (ret)
 		*ret = op;
+	/* not by the characteristic's name: nothing went through the air yet */
+	if (kind == OP_COMMAND || kind == OP_WRITE)
+		radio_log(l->radio, "leaves", l, side, "-", data, len);
 	if (is_request(op)) {
 		TAILQ_INSERT_TAIL(&l->queue[side], op, entry);
 		next_request(l, side);

@@ -34,7 +34,7 @@
  *   restart [MS]                 the daemon is killed, and back after MS (1700)
  *   stats                        one line of JSON: what each radio did
  *   log FILE | log off           each value read, written, notified, lost by a drop: usec what from
- *                                to uuid hex
+ *                                to uuid hex; `leaves` (uuid -): a client has just given it to us
  */
 #include "sim/radio.h"
 #include "sim/sim-control.h"
