@@ -270,6 +270,7 @@ static void count(struct op *op)
 	s->writes += op->kind == OP_WRITE;
 	s->commands += op->kind == OP_COMMAND;
 	s->notifications += op->kind == OP_NOTIFY;
+	s->subscribes += op->kind == OP_CCC;
 	s->sent += op->len;
 }
 

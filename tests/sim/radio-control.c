@@ -318,16 +318,16 @@ static int run_stats(struct radio *r, char **w, FILE *out)
 			"%s\"hci%zu\":{\"adverts\":%llu,\"reports\":%llu,\"connects\":%llu,"
 			"\"refused\":%llu,"
 			"\"disconnects\":%llu,\"reads\":%llu,\"writes\":%llu,\"commands\":%llu,"
-			"\"notifications\":%llu,\"bytes_sent\":%llu,\"bytes_received\":%llu,\"scan_"
-			"ms\":%llu,"
+			"\"notifications\":%llu,\"subscribes\":%llu,\"bytes_sent\":%llu,"
+			"\"bytes_received\":%llu,\"scan_ms\":%llu,"
 			"\"connected_ms\":%llu}",
 			between, i, (unsigned long long)s.adverts, (unsigned long long)s.reports,
 			(unsigned long long)s.connects, (unsigned long long)s.refused,
 			(unsigned long long)s.disconnects, (unsigned long long)s.reads,
 			(unsigned long long)s.writes, (unsigned long long)s.commands,
-			(unsigned long long)s.notifications, (unsigned long long)s.sent,
-			(unsigned long long)s.received, (unsigned long long)s.scan_ms,
-			(unsigned long long)s.connected_ms);
+			(unsigned long long)s.notifications, (unsigned long long)s.subscribes,
+			(unsigned long long)s.sent, (unsigned long long)s.received,
+			(unsigned long long)s.scan_ms, (unsigned long long)s.connected_ms);
 		between = ",";
 	}
 	fputc('}', out);

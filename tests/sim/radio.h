@@ -88,7 +88,7 @@ struct settings {
 
 struct stats {
 	uint64_t adverts, reports, connects, refused, disconnects, reads, writes, commands,
-		notifications, sent, received, scan_ms, connected_ms;
+		notifications, subscribes, sent, received, scan_ms, connected_ms;
 };
 
 /* What goes wrong at a step; see radio-trip.c. */
