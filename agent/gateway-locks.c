@@ -341,10 +341,20 @@ static void note_gone(struct gateway *gw, const char *id, size_t len)
 	gw->gone[gw->ngone++][len] = 0;
 }
 
+#define NAMES_MAX ((size_t)2 * CONFIG_LOCKS * (ID_MAX + 1))
+
+static bool names_stored(struct gateway *gw, struct span names)
+{
+	cleanup(freep) char *text = malloc(NAMES_MAX);
+	size_t len;
+
+	return text && store_get_value(gw->store, "locks", text, NAMES_MAX, &len) == 0 &&
+	       span_equal(names, span_of(text, len));
+}
+
 static void store_names(struct gateway *gw)
 {
-	static const size_t each = ID_MAX + 1;
-	cleanup(freep) char *text = malloc(2 * CONFIG_LOCKS * each);
+	cleanup(freep) char *text = malloc(NAMES_MAX);
 	size_t len = 0;
 
 	if (!text)
@@ -353,16 +363,18 @@ static void store_names(struct gateway *gw)
 		len += (size_t)sprintf(text + len, "%s ", gw->config.locks[i].id);
 	for (size_t i = 0; i < gw->ngone; i++)
 		len += (size_t)sprintf(text + len, "%s ", gw->gone[i]);
+	if (names_stored(gw, span_of(text, len))) /* as at most starts: no fsync for nothing */
+		return;
 	(void)gateway_stored(gw, store_put_value(gw->store, "locks", span_of(text, len)), "locks");
 }
 
 static void find_gone(struct gateway *gw)
 {
-	size_t cap = 2 * CONFIG_LOCKS * (ID_MAX + 1), len;
-	cleanup(freep) char *text = malloc(cap);
+	cleanup(freep) char *text = malloc(NAMES_MAX + 1);
 	char *save = NULL;
+	size_t len;
 
-	if (!text || store_get_value(gw->store, "locks", text, cap - 1, &len) < 0)
+	if (!text || store_get_value(gw->store, "locks", text, NAMES_MAX, &len) < 0)
 		return;
 	text[len] = 0;
 	for (char *id = strtok_r(text, " ", &save); id; id = strtok_r(NULL, " ", &save)) {

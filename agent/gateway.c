@@ -55,7 +55,6 @@ int gateway_new(sd_event *event, const char *config_path, const struct gateway_o
 		char *error, size_t error_cap, struct gateway **ret)
 {
 	cleanup(gateway_freep) struct gateway *gw = calloc(1, sizeof(*gw));
-	struct event started = {.type = EVENT_STARTED, .detail = LOCKBRIDGE_VERSION};
 	sd_id128_t boot;
 	int r;
 
@@ -83,9 +82,15 @@ int gateway_new(sd_event *event, const char *config_path, const struct gateway_o
 	r = open_outside(gw, error, error_cap);
 	if (r < 0)
 		return r;
-	(void)gateway_event(gw, &started);
 	*ret = steal(gw);
 	return 0;
+}
+
+void gateway_started(struct gateway *gw)
+{
+	struct event started = {.type = EVENT_STARTED, .detail = LOCKBRIDGE_VERSION};
+
+	(void)gateway_event(gw, &started);
 }
 
 void gateway_free(struct gateway *gw)

@@ -22,6 +22,9 @@ struct gateway_ops {
 /* Opens store and bus (blocking, before the loop) and starts everything else. error: in words. */
 int gateway_new(sd_event *event, const char *config_path, const struct gateway_ops *ops, void *user,
 		char *error, size_t error_cap, struct gateway **ret);
+/* Once, before the loop: says so to the city, on disk first. Apart, because whoever waits for this
+ * process need not wait for the disk. */
+void gateway_started(struct gateway *gw);
 void gateway_free(struct gateway *gw);
 void gateway_freep(struct gateway **gw);
 

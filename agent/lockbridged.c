@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -207,6 +208,7 @@ static int bridge(const char *config)
 	} else {
 		log_fact(LOG_INFO, "ready", "VERSION", LOCKBRIDGE_VERSION, NULL);
 		sd_notify(0, "READY=1");
+		gateway_started(daemon.gateway);
 		r = loop(&daemon);
 		if (r != 0)
 			sd_notify(0, "STATUS=ended by an error; the journal has it");
@@ -216,8 +218,21 @@ static int bridge(const char *config)
 	return r < 0 ? EXIT_FAILURE : r;
 }
 
+/*
+ * One arena: the connector thread would keep a heap of its own. And what is large and short-lived, a
+ * list as it came and unpacked, goes back to the system when it is freed; without a fixed threshold the
+ * first such piece would teach the allocator to keep all that follow.
+ */
+static void keep_small(void)
+{
+	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_MMAP_THRESHOLD, 64 * 1024);
+	mallopt(M_TRIM_THRESHOLD, 64 * 1024);
+}
+
 static int run(const char *config)
 {
+	keep_small();
 	if (block_signals() < 0)
 		return EXIT_FAILURE;
 	if (lacks(config)) {
