@@ -29,6 +29,7 @@ endef
 deps-check := build/.deps-check
 deps-lint  := build/.deps-lint
 deps-guest := build/.deps-guest
+deps-bench := build/.deps-bench
 
 .PHONY: deps all check lint sanitize fuzz demo clean help install bench
 deps: $(deps-check)
@@ -38,6 +39,8 @@ $(deps-lint): debian/control
 	$(call need,-P pkg.lockbridge.lint)
 $(deps-guest): debian/control
 	$(call need,-P pkg.lockbridge.guest)
+$(deps-bench): debian/control
+	$(call need,-P pkg.lockbridge.bench)
 
 # Everything that compiles comes after the dependencies: the flags below are asked of pkg-config when
 # a recipe runs, not when the file is read, so that a fresh machine works in one call.
@@ -195,12 +198,15 @@ torture: all torture-tools $(if $(QUICK)$(filter-out power_vm,$(FAULT)),,torture
 		$(if $(MINUTES),--minutes $(MINUTES)) $(FAULT)
 
 # --- benchmarks: figures, never verdicts -------------------------------------------------------------
-benches := $(patsubst tests/bench/%.c,$(B)/bench/%,$(sort $(wildcard tests/bench/bench-*.c)))
-$(B)/bench/%: $(B)/tests/bench/%.o $(B)/desk.a $(B)/agent.a
+benches := $(patsubst tests/bench/%.c,$(B)/bench/%,$(sort $(wildcard tests/bench/*.c)))
+$(benches): $(B)/bench/%: $(B)/tests/bench/%.o $(B)/desk.a $(B)/agent.a
 	@mkdir -p $(@D)
 	$(call link)
-bench: $(benches)
-	@for b in $(benches); do echo "--- $${b##*/}"; $$b; done
+.PHONY: bench-tools
+bench-tools: $(benches)
+# Alone on the machine; QUICK=1: all of it, smaller; PART="door size": these only.
+bench: all torture-tools bench-tools | $(deps-bench)
+	@env LOCKBRIDGE_BUILD='$(abspath $(B))' $(PYTHON) -B tests/bench/bench.py $(if $(QUICK),--quick) $(PART)
 
 # --- installing, and packages ------------------------------------------------------------------------
 INSTALL ?= install
@@ -303,7 +309,7 @@ help:
 	@echo 'make sanitize the tests under ASan and UBSan, the connector thread under TSan'
 	@echo 'make fuzz     SECONDS=30 per target'
 	@echo 'make torture  crashes, power cuts, lying brokers and more, and what they broke; SEED=n, MINUTES=m, FAULT="names"'
-	@echo 'make bench    what a list, a decision and a durable write cost here'
+	@echo 'make bench    what it costs here, beside limits and peers: one table; QUICK=1, PART="door size"'
 	@echo 'make install  DESTDIR=, PREFIX=/usr'
 	@echo 'make deb      the Debian packages, into build/deb; make deb-check: are they fit to be given out?'
 	@echo 'make autopkgtest  the system tests against the installed packages, in a chroot (as root)'
