@@ -35,6 +35,8 @@ void lock_learn(struct lock *l, const struct result *result)
 		l->has_battery = true;
 		l->battery = result->battery;
 	}
+	if (result->has_battery && result->bolt != BOLT_UNKNOWN && result->bolt != BOLT_MOVING)
+		l->want_state = false; /* reading it would say the same */
 	if (l->has_battery && l->battery < LOCK_BATTERY_LOW)
 		lock_set_trouble(l, TROUBLE_BATTERY, "battery is low");
 	else

@@ -189,7 +189,8 @@ void lock_next_step(struct lock *l)
 		ask(l, STEP_STATE, LOCK_STATE);
 		return;
 	}
-	if (l->reader_ok && !l->subscribed) {
+	/* A link that only fetched ends at once: what a hand does then shows in the advert. */
+	if (l->reader_ok && l->commanded && !l->subscribed) {
 		l->subscribed = true;
 		(void)l->radio->subscribe(LOCK_STATE, l->user);
 	}

@@ -60,7 +60,7 @@ struct air {
 	struct span kept[AIR_RECEIPTS];
 	uint64_t n, lost;	     /* receipts up to `lost` are gone */
 	uint64_t overtaken, dropped; /* told after the log's end; left out once */
-	bool reader, denies, hidden_tail, button;
+	bool reader, denies, hidden_tail, button, no_battery;
 	uint8_t reader_cti[CTI_LEN];
 	unsigned documents[TOKEN_KINDS], sinces, moves;
 	enum frame_code code;
@@ -280,6 +280,8 @@ static struct span air_make(struct air *a, struct span cti, struct result *r, bo
 	struct span document;
 
 	r->bolt = BOLT_LOCKED;
+	r->has_battery = !a->no_battery;
+	r->battery = 80;
 	r->boot = 1;
 	memcpy(r->challenge, a->info.challenge, CHALLENGE_LEN);
 	memcpy(r->applied, a->info.applied, sizeof(r->applied));

@@ -48,6 +48,24 @@ static void an_opening_at_the_door_is_fetched_once(void **state)
 	assert_int_equal(a->connects, 1);
 }
 
+static void what_the_log_said_is_not_read_again(void **state)
+{
+	struct air *a = *state;
+
+	opened_at_the_door(a, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		a->no_battery = i == 1; /* then its state may know more */
+		air_at_the_door(a);
+		a->operations = a->reads = a->receipts = 0;
+		air_advert(a, (uint8_t)(2 + i));
+		air_wait(a, 10000);
+		assert_int_equal(a->receipts, 1);
+		assert_int_equal(a->reads, 1 + i);
+		/* no subscription: frames for the reader (2), the presentation, the question */
+		assert_int_equal(a->operations, 5 + i);
+	}
+}
+
 static void without_a_read_authorization_a_hint_still_brings_the_challenge(void **state)
 {
 	struct air *a = *state;
@@ -481,6 +499,7 @@ int main(void)
 #define one(test) cmocka_unit_test_setup_teardown(test, air_new, air_free)
 	const struct CMUnitTest tests[] = {
 		one(an_opening_at_the_door_is_fetched_once),
+		one(what_the_log_said_is_not_read_again),
 		one(without_a_read_authorization_a_hint_still_brings_the_challenge),
 		one(an_advert_that_cries_wolf_is_believed_ever_more_seldom),
 		one(an_unknown_outcome_is_looked_for_in_the_log),
