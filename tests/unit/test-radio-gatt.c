@@ -231,6 +231,8 @@ static void what_was_said_is_logged_and_counted(void **state)
 	f = fopen(command + strlen("log "), "r");
 	assert_non_null(f);
 	assert_non_null(fgets(line, sizeof(line), f));
+	assert_string_equal(strchr(line, ' '), " leaves hci0 hci1 - 5a5a5a\n");
+	assert_non_null(fgets(line, sizeof(line), f));
 	assert_string_equal(strchr(line, ' '), " write hci0 hci1 " SLOW " 5a5a5a\n");
 	assert_non_null(fgets(line, sizeof(line), f));
 	snprintf(want, sizeof(want), " read hci1 hci0 " INFO " 0001");
@@ -239,7 +241,7 @@ static void what_was_said_is_logged_and_counted(void **state)
 	unlink(command + strlen("log "));
 	assert_non_null(strstr(ask(w, "stats"),
 			       "\"connects\":1,\"refused\":0,\"disconnects\":0,\"reads\":1,"
-			       "\"writes\":1,\"commands\":0,\"notifications\":0,"
+			       "\"writes\":1,\"commands\":0,\"notifications\":0,\"subscribes\":0,"
 			       "\"bytes_sent\":3,\"bytes_received\":300"));
 }
 
