@@ -33,7 +33,7 @@ from harness import BUS_CONFIG, Answer, Failure, Process, free_port, program, wa
 ROLES = ("lockbridged", "lock-sim", "radio-sim", "dbus-daemon", "clock-sim")
 ADVERT_MS = 10000  # a real lock's is a second; with thousands of simulated radios that alone fills two cores
 WAVE = 40  # homes that start together
-PERSON, PHONES = "811218-9876", 8
+PERSON, PHONES = "811218-9876", 8  # as many as one person may have
 
 # As in config/mosquitto/lockbridge.conf, but for the certificates.
 MOSQUITTO = """listener {port} 127.0.0.1
@@ -405,6 +405,7 @@ def main():
         print("memory, MiB: " + ", ".join(f"{role} {kib / 1024:.1f}" for role, kib in pss.items()))
         fleet.settled()
         for phone in fleet.phones[:args.revoke]:
+            time.sleep(5)  # the radios hang up: 2.65 s
             before = fleet.cpu()
             answer = fleet.revoke(phone)
             print(f"revoked {phone}: {side(answer, 'gateways')}, {side(answer, 'locks')}; CPU s: "
