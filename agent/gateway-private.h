@@ -357,5 +357,8 @@ void gateway_fill_state(struct gateway *gw, struct message_state *ret);
 void gateway_fill_lock(struct gateway_lock *gl, struct message_lock *ret);
 void gateway_fill_health(struct gateway *gw, struct message_health *ret);
 
+/* gateway-health.c; gives memory back that was needed for a moment */
+void gateway_rest(struct gateway *gw);
+
 /* gateway-control.c */
 extern const struct control_ops gateway_control_ops;

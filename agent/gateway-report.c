@@ -335,6 +335,7 @@ static int on_health(sd_event_source *source, uint64_t usec, void *user)
 	sd_event_source_set_time_relative(source, (uint64_t)gw->config.health_s * 1000000);
 	sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 	gateway_outbox_again(gw);
+	gateway_rest(gw);
 	/* The will of an earlier connection may have come after it. QoS 0: said again soon, and a
 	 * change of connection waits for what is in flight. */
 	if (gw->was_online)

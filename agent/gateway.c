@@ -91,6 +91,7 @@ void gateway_started(struct gateway *gw)
 	struct event started = {.type = EVENT_STARTED, .detail = LOCKBRIDGE_VERSION};
 
 	(void)gateway_event(gw, &started);
+	gateway_rest(gw);
 }
 
 void gateway_free(struct gateway *gw)

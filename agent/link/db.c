@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "link/db-file.h"
+#include "link/db-memory.h"
 
 #define WAL_PAGES_MAX 256 /* 1 MiB: then it goes into the file */
 
@@ -103,14 +104,12 @@ static int error_of(sqlite3 *handle, int code)
 			return -EBADMSG;
 		return -EIO;
 	default:
-		/* CORRUPT, NOTADB; and ERROR: a table is missing that the schema version promises
-		 */
+		/* CORRUPT, NOTADB; and ERROR: a table is missing that the version promises */
 		return -EBADMSG;
 	}
 }
 
-/* Of the call that just failed on the connection. SQLite keeps the system's errno only for failures
- * to open. */
+/* Of the call that just failed. SQLite keeps the system's errno only for failures to open. */
 static int fail(struct db *db, int code)
 {
 	int r = error_of(db->handle, code), system = sqlite3_system_errno(db->handle);
@@ -150,8 +149,7 @@ void db_closep(struct db **db)
 	db_close(*db);
 }
 
-/* --- statements --------------------------------------------------------------------------------
- */
+/* --- statements ----------------------------------------------------------------------------- */
 
 struct db_query db_query(struct db *db, const char *sql)
 {
@@ -308,8 +306,7 @@ static int one_int(struct db *db, const char *sql, int64_t *ret)
 	return 0;
 }
 
-/* --- transactions ------------------------------------------------------------------------------
- */
+/* --- transactions --------------------------------------------------------------------------- */
 
 int db_begin(struct db *db, struct db **ret_tx)
 {
@@ -358,8 +355,7 @@ void db_rollbackp(struct db **tx)
 	db->doomed = true;
 	if (--db->depth > 0)
 		return;
-	/* A full disk or an I/O error has rolled back by itself already. db->error keeps the cause.
-	 */
+	/* A full disk or an I/O error rolled back by itself already. db->error keeps the cause. */
 	if (!sqlite3_get_autocommit(db->handle))
 		sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
 }
@@ -367,6 +363,11 @@ void db_rollbackp(struct db **tx)
 int db_lazy(struct db *db, bool lazy)
 {
 	return db_exec(db, lazy ? "PRAGMA synchronous=NORMAL" : "PRAGMA synchronous=FULL");
+}
+
+void db_rest(struct db *db)
+{
+	db_memory_release(db->handle);
 }
 
 int db_checkpoint(struct db *db)
@@ -394,8 +395,7 @@ int db_used(struct db *db, uint64_t *ret)
 	return 0;
 }
 
-/* --- opening -----------------------------------------------------------------------------------
- */
+/* --- opening -------------------------------------------------------------------------------- */
 
 /* quick_check does not compare an index with its table: the damage would show at the first write. */
 static int check_integrity(struct db *db, bool thorough)
@@ -493,8 +493,10 @@ static int connect_to(struct db *db, const char *path, const struct db_options *
 	if (r == 0)
 		r = db_exec(db, "PRAGMA cell_size_check=ON; PRAGMA foreign_keys=ON;"
 				"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL");
-	if (options->exclusive) /* others would be in the way: SQLite's own ways there */
+	if (options->exclusive) { /* others would be in the way: SQLite's own ways there */
 		sqlite3_wal_hook(db->handle, on_commit, NULL);
+		db_memory_bound(db->handle);
+	}
 	return r;
 }
 

@@ -117,5 +117,7 @@ int db_lazy(struct db *db, bool lazy);
 /* Moves everything from the write-ahead log into the file, and syncs it. -EBUSY: a reader is in
  * the way; nothing is lost. */
 int db_checkpoint(struct db *db);
+/* Gives back the memory that it keeps only to be quick; between statements. */
+void db_rest(struct db *db);
 /* Bytes of the file that hold content (free pages left out). */
 int db_used(struct db *db, uint64_t *ret);

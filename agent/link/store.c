@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "link/db-memory.h"
 #include "link/store-rows.h"
 
 #define APPLICATION_ID 0x6c6b6264 /* "lkbd" */
@@ -434,6 +435,7 @@ int store_open(const struct store_options *options, struct store **ret)
 
 	if (!s)
 		return -ENOMEM;
+	db_memory_init();
 	s->options = *options;
 	s->options.path = NULL;
 	s->options.error = NULL;
@@ -457,6 +459,11 @@ void store_close(struct store *s)
 		return;
 	db_close(s->db);
 	free(s);
+}
+
+void store_rest(struct store *s)
+{
+	db_rest(s->db);
 }
 
 void store_closep(struct store **s)

@@ -36,6 +36,8 @@ int store_open(const struct store_options *options, struct store **ret);
 void store_close(struct store *store);
 void store_closep(struct store **store);
 const char *store_error(const struct store *store);
+/* Gives back the memory that it keeps only to be quick. */
+void store_rest(struct store *store);
 
 /*
  * Several changes of documents and values as one: on disk together with the commit, or not at all.
