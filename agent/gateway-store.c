@@ -4,8 +4,9 @@
  */
 #include "gateway-private.h"
 
-#include <dirent.h>
 #include <time.h>
+
+#include "link/db-aside.h"
 
 #define RETRY_US   5000000u
 #define OPEN_TRIES 3
@@ -17,39 +18,15 @@ static void store_path(const struct gateway *gw, char *ret, size_t cap)
 	snprintf(ret, cap, "%s/store.db", gw->config.state_dir);
 }
 
-/* A damaged store is kept for whoever looks into it, and never read as "nobody revoked": what
- * follows starts empty, says so, and opens nothing until the city has sent its documents again. */
-static int move_damaged(const char *path)
+/* A crash between putting aside and beginning anew leaves a copy, and no store; a folder that cannot
+ * be listed may hold one. */
+static bool has_damaged(const char *path)
 {
-	static const char *const tails[] = {"", "-wal", "-shm"};
-	char from[320], to[360];
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	for (size_t i = 0; i < ARRAY_SIZE(tails); i++) {
-		snprintf(from, sizeof(from), "%s%s", path, tails[i]);
-		snprintf(to, sizeof(to), "%s.damaged-%lld%s", path, (long long)now.tv_sec,
-			 tails[i]);
-		if (rename(from, to) < 0 && errno != ENOENT)
-			return -errno;
-	}
-	return 0;
+	return db_aside_any(path) != 0;
 }
 
-/* A crash between putting aside and beginning anew leaves one, and no store. */
-static bool has_damaged(const struct gateway *gw)
-{
-	DIR *dir = opendir(gw->config.state_dir);
-	const struct dirent *entry;
-	bool found = false;
-
-	while (dir && !found && (entry = readdir(dir)))
-		found = strncmp(entry->d_name, "store.db.damaged-", 17) == 0;
-	if (dir)
-		closedir(dir);
-	return found;
-}
-
+/* A damaged store is put aside, and never read as "nobody revoked": what follows starts empty, says
+ * so, and opens nothing until the city has sent its documents again. */
 static int open_store(struct gateway *gw, bool fresh, char *error, size_t cap)
 {
 	char path[300];
@@ -65,10 +42,10 @@ static int open_store(struct gateway *gw, bool fresh, char *error, size_t cap)
 	int r;
 
 	store_path(gw, path, sizeof(path));
-	options.damaged = fresh || has_damaged(gw);
+	options.damaged = fresh || has_damaged(path);
 	if (fresh) {
 		store_close(steal(gw->store));
-		r = move_damaged(path);
+		r = db_aside(path, (uint64_t)time(NULL));
 		if (r < 0) {
 			snprintf(error, cap, "%s is damaged and cannot be moved away: %s", path,
 				 strerror(-r));
@@ -188,17 +165,17 @@ static void come_home(struct gateway *gw)
 {
 	cleanup(store_closep) struct store *store = NULL;
 	char path[300], error[600];
-	const struct store_options options = {
+	struct store_options options = {
 		.path = path,
 		.event_bytes_max = gw->config.event_bytes_max,
 		.event_keep_s = gw->config.event_keep_s,
-		.damaged = has_damaged(gw),
 		.error = error,
 		.error_cap = sizeof(error),
 	};
 	int r;
 
 	store_path(gw, path, sizeof(path));
+	options.damaged = has_damaged(path);
 	r = store_open(&options, &store);
 	if (r == 0)
 		r = store_put_value(store, "probe", span_str("1"));

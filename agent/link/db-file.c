@@ -2,10 +2,12 @@
 /* See db-file.h. */
 #include "link/db-file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -89,38 +91,158 @@ char *db_file_uri(const char *path)
 	return uri;
 }
 
-int db_file_temporary(const char *path, char **ret, char words[static DB_WORDS_CAP])
-{
-	cleanup(freep) char *temporary = NULL;
-	int fd;
-
-	if (asprintf(&temporary, "%s.XXXXXX", path) < 0) {
-		temporary = NULL;
-		return -ENOMEM;
-	}
-	fd = mkostemp(temporary, O_CLOEXEC);
-	if (fd < 0)
-		return fail(path, "cannot create the file", errno, words);
-	close(fd);
-	*ret = steal(temporary);
-	return 0;
-}
-
 int db_file_writable(const char *path)
 {
 	return access(path, W_OK) < 0 ? -errno : file_folder_writable(path);
 }
 
-int db_file_name(const char *temporary, const char *path, char words[static DB_WORDS_CAP])
+/* --- making ------------------------------------------------------------------------------------ */
+
+#define MIDDLE	     ".making-"
+#define CHANCE	     6 /* characters of mkostemp */
+#define MAKING_TRIES 20
+
+static const char *const logs[] = {"-wal", "-shm", "-journal"};
+
+/* The file last: its logs alone would never be found again. */
+static void remove_all(int folder, const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(logs); i++) {
+		cleanup(freep) char *beside = NULL;
+
+		if (asprintf(&beside, "%s%s", name, logs[i]) < 0)
+			beside = NULL;
+		if (beside)
+			(void)unlinkat(folder, beside, 0);
+	}
+	(void)unlinkat(folder, name, 0);
+}
+
+void db_making_end(struct db_making *making)
+{
+	if (!making->path)
+		return;
+	remove_all(AT_FDCWD, making->path);
+	close(making->fd);
+	free(steal(making->path));
+}
+
+/* false: somebody who sweeps was quicker, and it is gone or about to go. Where there are no locks
+ * nobody sweeps. */
+static bool hold(int fd)
+{
+	struct stat st;
+
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return errno != EWOULDBLOCK;
+	return fstat(fd, &st) == 0 && st.st_nlink > 0;
+}
+
+/* 1: not this time. */
+static int make_one(const char *path, struct db_making *ret)
+{
+	cleanup(freep) char *name = NULL;
+	int fd;
+
+	if (asprintf(&name, "%s" MIDDLE "XXXXXX", path) < 0) {
+		name = NULL;
+		return -ENOMEM;
+	}
+	fd = mkostemp(name, O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (!hold(fd)) {
+		close(fd);
+		return 1;
+	}
+	*ret = (struct db_making){steal(name), fd};
+	return 0;
+}
+
+int db_file_make(const char *path, struct db_making *ret, char words[static DB_WORDS_CAP])
+{
+	int r = 1;
+
+	for (int tries = 0; r > 0 && tries < MAKING_TRIES; tries++)
+		r = make_one(path, ret);
+	if (r > 0)
+		r = -EBUSY;
+	return r < 0 ? fail(path, "cannot create the file", -r, words) : 0;
+}
+
+int db_file_made(struct db_making *making, const char *path, char words[static DB_WORDS_CAP])
 {
 	/* link, not rename: it replaces nothing */
-	int r = link(temporary, path) < 0 ? -errno : 0;
+	int r = link(making->path, path) < 0 ? -errno : 0;
 
-	unlink(temporary);
+	db_making_end(making);
 	if (r == -EEXIST)
 		return 1;
 	if (r < 0)
 		return fail(path, "cannot name the file", -r, words);
 	r = file_sync_folder(path);
 	return r < 0 ? fail(path, "cannot sync the folder", -r, words) : 0;
+}
+
+/* --- what crashes left ------------------------------------------------------------------------- */
+
+static bool is_chance(const char *text, size_t len)
+{
+	return len == CHANCE && strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+					     "0123456789") >= CHANCE;
+}
+
+/* "desk.db.making-a8Xk2p", of "desk.db". */
+static bool is_making(const char *name, const char *base)
+{
+	size_t len = strlen(base), middle = strlen(MIDDLE);
+
+	return strncmp(name, base, len) == 0 && strncmp(name + len, MIDDLE, middle) == 0 &&
+	       is_chance(name + len + middle, strlen(name + len + middle));
+}
+
+/*
+ * A crash after link() leaves two names of one file. That one is not opened here: to close it would
+ * take along the locks that this process may have on it.
+ */
+static bool is_named(int folder, const struct stat *st, const char *base)
+{
+	struct stat named;
+
+	return st->st_nlink > 1 && fstatat(folder, base, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       named.st_ino == st->st_ino && named.st_dev == st->st_dev;
+}
+
+static void sweep_one(int folder, const char *name, const char *base)
+{
+	struct stat st;
+	int fd;
+
+	if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+		return;
+	if (is_named(folder, &st, base)) {
+		(void)unlinkat(folder, name, 0);
+		return;
+	}
+	fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		remove_all(folder, name);
+	close(fd);
+}
+
+void db_file_sweep(const char *path)
+{
+	const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+	cleanup(freep) char *folder = slash ? strndup(path, (size_t)(base - path)) : strdup(".");
+	DIR *dir = folder ? opendir(folder) : NULL;
+	const struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		if (is_making(entry->d_name, base))
+			sweep_one(dirfd(dir), entry->d_name, base);
+	}
+	if (dir)
+		closedir(dir);
 }

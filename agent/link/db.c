@@ -531,23 +531,21 @@ static int fill(struct db *db, const struct db_options *options)
 /* The file appears under its name only when it is whole, whenever the power fails. */
 static int create(struct db *db, const struct db_options *options)
 {
-	cleanup(freep) char *temporary = NULL;
-	int r = db_file_temporary(options->path, &temporary, db->error);
+	cleanup(db_making_end) struct db_making making = {0};
+	int r = db_file_make(options->path, &making, db->error);
 
 	if (r < 0)
 		return r;
-	r = connect_to(db, temporary, options);
+	r = connect_to(db, making.path, options);
 	if (r == 0)
 		r = fill(db, options);
 	if (r == 0)
 		r = db_checkpoint(db);
 	sqlite3_close_v2(db->handle); /* the last one: takes the write-ahead log away */
 	db->handle = NULL;
-	if (r < 0) {
-		unlink(temporary);
+	if (r < 0)
 		return r;
-	}
-	r = db_file_name(temporary, options->path, db->error);
+	r = db_file_made(&making, options->path, db->error);
 	db->is_new = r == 0;
 	return r < 0 ? r : 0;
 }
@@ -562,8 +560,10 @@ static int open_in_memory(struct db *db, const struct db_options *options)
 static int open_checked(struct db *db, const struct db_options *options)
 {
 	int64_t version = 0;
-	int r = db_file_look(db->path, db->error);
+	int r;
 
+	db_file_sweep(db->path);
+	r = db_file_look(db->path, db->error);
 	if (r > 0)
 		r = create(db, options);
 	if (r < 0)
