@@ -60,6 +60,8 @@ class History:
         self.held = {}  # lock -> name -> iat, as it said last
         self.homeless = set()  # streams of agents that could not open their disk, and ran from memory
         self.store_lost = set()  # gateways of which a new stream is no surprise
+        self.set_back = set()  # streams whose store lost its newest part: numbers are given twice, see forked
+        self.forked = set()  # those of which that was seen
         self.forgotten = set()  # their locks: what became of an authorization may be known to nobody
         self.wrong = []  # what was found while listening
 
@@ -89,6 +91,10 @@ class History:
         had = self.streams[stream].get(seq)
         if had == payload:
             return
+        if had is not None and stream in self.set_back:
+            self.forked.add(stream)
+            self._carried(event)
+            return
         if had is not None:
             self.wrong.append(f"chain: {gateway}: two events with number {seq} in stream {stream}: "
                               f"{had.decode()} and {payload.decode()}")
@@ -96,10 +102,17 @@ class History:
         if self.owners.setdefault(stream, gateway) != gateway:
             self.wrong.append(f"chain: stream {stream} of {self.owners[stream]} comes from {gateway}")
         self.streams[stream][seq], self.events[stream][seq] = payload, event
+        self._carried(event)
+
+    def _carried(self, event):
         if "receipt" in event:
             self.receipt(unbase64url(event["receipt"]))
         if "copy" in event:
             self.document(unbase64url(event["copy"]))
+
+    def _whole(self):
+        """Streams whose numbers give an order; what one that was set back did twice, the lock tells."""
+        return [stream for stream in self.events if stream not in self.set_back]
 
     def state(self, gateway, state):
         """What it holds, under the number of its newest event: that orders states, however they come."""
@@ -206,7 +219,8 @@ class History:
 
     def _chains(self):
         found = []
-        for stream, payloads in self.streams.items():
+        for stream in self._whole():
+            payloads = self.streams[stream]
             for seq, event in self.events[stream].items():
                 before = payloads.get(seq - 1)
                 if seq > 1 and before is None:
@@ -237,7 +251,7 @@ class History:
         return told
 
     def _outcomes(self):
-        return [text for stream in self.events for cti, events in self.told(stream).items()
+        return [text for stream in self._whole() for cti, events in self.told(stream).items()
                 for text in self._outcome(self.owners[stream], cti, events)]
 
     def _outcome(self, gateway, cti, events):
@@ -260,6 +274,8 @@ class History:
     def _gateways_back(self):
         found = []
         for (gateway, stream), states in self.states.items():
+            if stream in self.set_back:
+                continue
             by_seq = collections.defaultdict(list)
             for (seq, _), documents in states.items():
                 by_seq[seq].append(documents)
@@ -268,9 +284,9 @@ class History:
                 texts = {self.back(a, b) for a in by_seq[before] for b in by_seq[after]} - {None}
                 found += [f"rollback: {gateway}: {text}, between events {before} and {after} of {stream}"
                           for text in sorted(texts)]
-        for stream, events in self.events.items():
+        for stream in self._whole():
             held = {}
-            for seq, e in sorted(events.items()):
+            for seq, e in sorted(self.events[stream].items()):
                 d = e.get("document") or {}
                 if e["type"] != "document.applied" or d.get("kind") not in ("keys", "policy", "list"):
                     continue
@@ -305,9 +321,9 @@ class History:
     def _revoked_accepted(self):
         """A gateway that held the list, by its own word, and accepted later."""
         found = []
-        for stream, events in self.events.items():
+        for stream in self._whole():
             gateway, holds = self.owners[stream], {}  # digest -> from which event on
-            for seq, e in events.items():
+            for seq, e in self.events[stream].items():
                 if e["type"] == "document.applied" and e["document"].get("kind") == "list":
                     holds[e["document"]["digest"]] = seq
             for (seq, _), documents in self.states.get((gateway, stream), {}).items():
@@ -326,12 +342,12 @@ class History:
         """A gateway that said that it holds no list, and accepted what needs one. Each start is a new beginning:
         what it found on its disk then is in its next state, which may have been missed."""
         found = []
-        for stream, events in self.events.items():
+        for stream in self._whole():
             gateway, bare = self.owners[stream], None
             states = collections.defaultdict(list)
             for (seq, _), documents in self.states.get((gateway, stream), {}).items():
                 states[seq].append(all(name in LISTS_NOT for name in documents))
-            for seq, e in sorted(events.items()):
+            for seq, e in sorted(self.events[stream].items()):
                 if e["type"] == "gateway.started" or (e["type"] == "document.applied"
                                                       and e["document"].get("kind") == "list"):
                     bare = None

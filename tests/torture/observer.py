@@ -13,6 +13,7 @@ itself by `replay`. The locks are asked what they hold, and the record of what t
 
 Each may be absent: a Box has no desk, a killed lock-sim no answer. What a test does on purpose is told:
     observer.store_lost(gw)             # a new stream is no surprise, and what the old one knew may be open
+    observer.set_back(stream)           # its store lost its newest part: the desk is to notice numbers given twice
     observer.expect(alarm kind, ...)    # alarms at the desk that the fault is to raise
     observer.without(gw, ...)           # this gateway is not to be waited for (and stays so until .again())
 """
@@ -64,6 +65,10 @@ class Observer:
     def store_lost(self, *gateways):
         self.history.store_lost |= set(gateways)
         self.history.forgotten |= {lock for gw in gateways for lock in self.world.layout[gw]}
+
+    def set_back(self, *streams):
+        """Before the next look: what was taken in is judged already."""
+        self.history.set_back |= set(streams)
 
     def expect(self, *alarms):
         self.expected |= set(alarms)
@@ -215,9 +220,15 @@ class Observer:
     def alarms(self):
         lost = [f"chain: the desk lost {lost} events of {gateway}" for gateway, lost in
                 self.query("SELECT gateway, lost FROM stream WHERE lost > 0") if "events-lost" not in self.expected]
-        return lost + [f"alarm: {kind}, {subject}: {detail}"
-                       for kind, subject, detail in self.query("SELECT kind, subject, detail FROM alarm")
-                       if kind in ALARMS - self.expected]
+        raised = [(kind, subject, detail) for kind, subject, detail in
+                  self.query("SELECT kind, subject, detail FROM alarm") if kind in ALARMS - self.expected]
+        twice = {stream: [a for a in raised if a[0] in ("event-fork", "event-chain") and stream in a[2]]
+                 for stream in self.history.set_back}
+        deaf = [f"alarm: numbers of stream {stream} were given twice, and the desk raised none"
+                for stream in sorted(self.history.forked) if not twice[stream]]
+        allowed = [a for alarms in twice.values() for a in alarms]
+        return lost + deaf + [f"alarm: {kind}, {subject}: {detail}"
+                              for kind, subject, detail in raised if (kind, subject, detail) not in allowed]
 
     # --- the verdict ----------------------------------------------------------------------------------------
 

@@ -605,6 +605,37 @@ def test_an_alarm_is_a_violation_unless_it_was_expected(world):
     assert observer.violations(0) == []
 
 
+def test_a_store_that_was_set_back_gives_numbers_twice_and_the_desk_notices(world, story):
+    again = story.encoded("gateway.started").replace(b'"seq": %d' % (len(story.payloads) + 1), b'"seq": 2')
+    message = type("Message", (), {"topic": "lockbridge/gw/gw-1/event", "payload": again})
+    observer = Observer(world)
+    world.on_message(None, None, message)
+    assert any("two events with number 2" in text for text in observer.broken())
+    observer = Observer(world)
+    observer.set_back(STREAM)
+    world.on_message(None, None, message)
+    only(observer.broken(), "alarm: numbers of stream", "the desk raised none")
+    world.sql(f"INSERT INTO alarm VALUES ('event-fork', 'gw-1', 'two events with number 2 in stream {STREAM}')")
+    assert observer.violations(0) == []
+    world.sql("INSERT INTO alarm VALUES ('event-fork', 'gw-1', 'two events with number 2 in stream 00')")
+    only(observer.broken(), "alarm: event-fork, gw-1")
+
+
+def test_a_lock_is_judged_also_when_its_gateways_store_was_set_back(story):
+    story.history.set_back.add(STREAM)
+    story.moves(story.ctis[0])
+    only(story.broken(), "movement: lock-1 moved 2 times")
+
+
+def test_a_receipt_on_a_number_given_twice_is_filed(story):
+    story.history.set_back.add(STREAM)
+    cti = story.authorization()
+    twice = json.loads(story.encoded("lock.receipt", lock="lock-1", receipt=base64url(story.receipt(cti))))
+    story.history.hear("lockbridge/gw/gw-1/event", json.dumps({**twice, "seq": 2}).encode())
+    assert [result["outcome"] for result in story.history.words("lock-1")[cti]] == ["done"]
+    assert STREAM in story.history.forked
+
+
 def test_what_a_lost_store_knew_is_not_asked_for(world, story):
     cti = story.authorization()
     world.sql(("INSERT INTO issued VALUES (?, 10, 'unlock', 'relay', 'done')", (bytes.fromhex(cti),)),
