@@ -288,6 +288,23 @@ static const char *check(struct store *store, const struct model *m)
 								       : NULL;
 }
 
+/* What a crash leaves of a store that was being made goes at the next start. */
+static bool left_over(void)
+{
+	char path[600];
+	struct dirent *entry;
+	bool found = false;
+	DIR *folder;
+
+	snprintf(path, sizeof(path), "%s/tried", run.folder);
+	folder = opendir(path);
+	while (folder && !found && (entry = readdir(folder)))
+		found = strstr(entry->d_name, ".making-") != NULL;
+	if (folder)
+		closedir(folder);
+	return found;
+}
+
 static const char *verify(const struct model *m)
 {
 	static char error[600];
@@ -302,6 +319,8 @@ static const char *verify(const struct model *m)
 	if (store_open(&options, &store) < 0)
 		return error;
 	wrong = check(store, m);
+	if (!wrong && left_over())
+		wrong = "what was left of making it is still there";
 	store_close(store);
 	return wrong;
 }
