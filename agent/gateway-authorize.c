@@ -156,10 +156,10 @@ static void accept(struct gateway *gw, struct gateway_lock *gl, const struct gat
 		refuse(gw, out, REASON_LOCK_ERROR, NULL, correlation);
 		return;
 	}
+	lock_commit(gl->lock); /* before all else: somebody stands at the door */
 	gw->counters.accepted++;
 	log_fact(LOG_INFO, "authorization accepted", "LOCK", gl->config.id, "CTI",
 		 hex_cti(command.cti, cti), "SCOPE", scope_word(command.scope), NULL);
-	lock_commit(gl->lock);
 	gateway_event_stored(gw, text);
 }
 

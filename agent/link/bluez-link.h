@@ -57,6 +57,7 @@ struct link_write {
 	unsigned index;
 	bool with_response;
 	bool dropped;
+	bool given; /* is in the channel: only its report is due */
 	size_t len;
 	uint8_t data[];
 };

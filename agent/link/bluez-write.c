@@ -125,10 +125,33 @@ static void write_value(struct bluez_link *link, const struct link_write *write)
 }
 
 /* SOCK_SEQPACKET: the frame goes as a whole or not at all. */
+static ssize_t give(const struct bluez_link *link, const struct link_write *write)
+{
+	int fd = link->chrs[write->index].write_fd;
+
+	return send(fd, write->data, write->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/*
+ * A frame before which none waits leaves at once: somebody may stand at the door, and the rest of this turn
+ * of the loop has time. Its report comes by the pump: nobody is called from inside a call.
+ */
+static void give_at_once(struct bluez_link *link, struct link_write *last)
+{
+	const struct link_write *write;
+
+	if (link->write_begun || link->chrs[last->index].write_fd < 0)
+		return;
+	STAILQ_FOREACH(write, &link->writes, entry)
+	if (write != last && !write->dropped)
+		return;
+	last->given = give(link, last) == (ssize_t)last->len;
+}
+
 static void write_channel(struct bluez_link *link, const struct link_write *write)
 {
 	struct link_chr *chr = &link->chrs[write->index];
-	ssize_t n = send(chr->write_fd, write->data, write->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	ssize_t n = give(link, write);
 
 	if (n == (ssize_t)write->len) {
 		finish_write(link, BLUEZ_SENT);
@@ -152,7 +175,9 @@ static int on_pump(sd_event_source *source, void *user)
 		finish_write(link, BLUEZ_NOT_SENT);
 	if (!write || link->state != LINK_READY || link->write_begun)
 		return 0;
-	if (link->chrs[write->index].write_fd >= 0)
+	if (write->given)
+		finish_write(link, BLUEZ_SENT);
+	else if (link->chrs[write->index].write_fd >= 0)
 		write_channel(link, write);
 	else
 		write_value(link, write);
@@ -186,19 +211,21 @@ int bluez_write(struct bluez_link *link, unsigned index, struct span value, bool
 		memcpy(write->data, value.data, value.len);
 	STAILQ_INSERT_TAIL(&link->writes, write, entry);
 	link->n_writes++;
+	give_at_once(link, write);
 	write_pump(link);
 	return 0;
 }
 
 void bluez_drop_writes(struct bluez_link *link)
 {
-	struct link_write *write = STAILQ_FIRST(&link->writes);
+	const struct link_write *first = STAILQ_FIRST(&link->writes);
+	struct link_write *write;
 
-	if (write && link->write_begun)
-		write = STAILQ_NEXT(write, entry);
-	for (; write; write = STAILQ_NEXT(write, entry)) {
-		if (!write->dropped)
-			link->n_writes--;
+	STAILQ_FOREACH(write, &link->writes, entry)
+	{
+		if (write->given || write->dropped || (write == first && link->write_begun))
+			continue;
+		link->n_writes--;
 		write->dropped = true;
 	}
 	write_pump(link);
@@ -219,9 +246,13 @@ int write_init(struct bluez_link *link)
 
 void write_report_all(struct bluez_link *link)
 {
+	const struct link_write *write;
+
 	bus_call_cancel(link->writing);
-	while (!STAILQ_EMPTY(&link->writes))
-		finish_write(link, link->write_begun ? BLUEZ_UNKNOWN : BLUEZ_NOT_SENT);
+	while ((write = STAILQ_FIRST(&link->writes)))
+		finish_write(link, write->given	       ? BLUEZ_SENT
+				   : link->write_begun ? BLUEZ_UNKNOWN
+						       : BLUEZ_NOT_SENT);
 }
 
 void write_drop_all(struct bluez_link *link)
