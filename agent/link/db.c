@@ -2,7 +2,7 @@
 /*
  * SQLite: opening and checking the file, statements, transactions. See db.h.
  */
-#include "link/db.h"
+#include "link/db-private.h"
 
 #include <errno.h>
 #include <sqlite3.h>
@@ -11,23 +11,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "link/db-file.h"
 #include "link/db-memory.h"
 
-#define WAL_PAGES_MAX 256 /* 1 MiB: then it goes into the file */
+#define WAL_PAGES_MAX	256 /* 1 MiB: then it goes into the file, */
+#define WAL_PAGES_HURRY 512 /* or at the latest then */
 
-struct db {
-	sqlite3 *handle;
-	char *path;
-	bool is_new;
-	unsigned depth; /* of nested transactions */
-	bool doomed;	/* an inner one was rolled back */
-	char error[DB_WORDS_CAP];
-};
-
-static void set_error(struct db *db, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void set_error(struct db *db, const char *format, ...)
+void db_set_error(struct db *db, const char *format, ...)
 {
 	va_list args;
 
@@ -44,7 +33,7 @@ int db_damaged(struct db *db, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(what, sizeof(what), format, args);
 	va_end(args);
-	set_error(db, "%s: the file is damaged: %s", db->path, what);
+	db_set_error(db, "%s: the file is damaged: %s", db->path, what);
 	return -EBADMSG;
 }
 
@@ -110,7 +99,7 @@ static int error_of(sqlite3 *handle, int code)
 }
 
 /* Of the call that just failed. SQLite keeps the system's errno only for failures to open. */
-static int fail(struct db *db, int code)
+int db_fail(struct db *db, int code)
 {
 	int r = error_of(db->handle, code), system = sqlite3_system_errno(db->handle);
 	bool open = (code & 0xff) == SQLITE_CANTOPEN && system;
@@ -120,8 +109,8 @@ static int fail(struct db *db, int code)
 		open = system != 0;
 		r = open ? from_open(system) : r;
 	}
-	set_error(db, "%s: %s%s%s%s", db->path, sqlite3_errmsg(db->handle), open ? ": " : "",
-		  open ? strerror(system) : "", db_file_hint(open ? system : -r));
+	db_set_error(db, "%s: %s%s%s%s", db->path, sqlite3_errmsg(db->handle), open ? ": " : "",
+		     open ? strerror(system) : "", db_file_hint(open ? system : -r));
 	return r;
 }
 
@@ -139,6 +128,7 @@ void db_close(struct db *db)
 {
 	if (!db)
 		return;
+	db_query_forget(db);
 	sqlite3_close_v2(db->handle);
 	free(db->path);
 	free(db);
@@ -149,140 +139,13 @@ void db_closep(struct db **db)
 	db_close(*db);
 }
 
-/* --- statements ----------------------------------------------------------------------------- */
-
-struct db_query db_query(struct db *db, const char *sql)
-{
-	struct db_query q = {.db = db};
-	int code = sqlite3_prepare_v2(db->handle, sql, -1, &q.stmt, NULL);
-
-	if (code != SQLITE_OK)
-		q.error = fail(db, code);
-	return q;
-}
-
-void db_end(struct db_query *q)
-{
-	sqlite3_finalize(q->stmt);
-	q->stmt = NULL;
-}
-
-static void bound(struct db_query *q, int code)
-{
-	if (code != SQLITE_OK)
-		q->error = fail(q->db, code);
-}
-
-void db_bind_int(struct db_query *q, int64_t value)
-{
-	if (q->error == 0)
-		bound(q, sqlite3_bind_int64(q->stmt, ++q->bound, value));
-}
-
-void db_bind_uint(struct db_query *q, uint64_t value)
-{
-	if (value > INT64_MAX && q->error == 0) {
-		set_error(q->db, "%s: a number is too large to keep", q->db->path);
-		q->error = -ERANGE;
-	}
-	db_bind_int(q, (int64_t)value);
-}
-
-void db_bind_text(struct db_query *q, const char *text)
-{
-	if (q->error == 0)
-		bound(q, sqlite3_bind_text(q->stmt, ++q->bound, text, -1, SQLITE_STATIC));
-}
-
-void db_bind_blob(struct db_query *q, struct span bytes)
-{
-	if (q->error == 0)
-		bound(q, sqlite3_bind_blob64(q->stmt, ++q->bound, bytes.data, bytes.len,
-					     SQLITE_STATIC));
-}
-
-void db_bind_null(struct db_query *q)
-{
-	if (q->error == 0)
-		bound(q, sqlite3_bind_null(q->stmt, ++q->bound));
-}
-
-int db_step(struct db_query *q)
-{
-	int code;
-
-	if (q->error < 0)
-		return q->error;
-	code = sqlite3_step(q->stmt);
-	if (code == SQLITE_ROW)
-		return 1;
-	if (code == SQLITE_DONE)
-		return 0;
-	q->error = fail(q->db, code);
-	return q->error;
-}
-
-int db_run(struct db_query *q)
-{
-	int r;
-
-	do
-		r = db_step(q);
-	while (r > 0);
-	return r;
-}
-
-void db_again(struct db_query *q)
-{
-	if (!q->stmt)
-		return;
-	sqlite3_reset(q->stmt);
-	sqlite3_clear_bindings(q->stmt);
-	q->bound = 0;
-	q->error = 0;
-}
-
-int64_t db_int(struct db_query *q, int column)
-{
-	return sqlite3_column_int64(q->stmt, column);
-}
-
-uint64_t db_uint(struct db_query *q, int column)
-{
-	int64_t value = sqlite3_column_int64(q->stmt, column);
-
-	return value < 0 ? 0 : (uint64_t)value;
-}
-
-const char *db_text(struct db_query *q, int column)
-{
-	const unsigned char *text = sqlite3_column_text(q->stmt, column);
-
-	return text ? (const char *)text : "";
-}
-
-struct span db_blob(struct db_query *q, int column)
-{
-	/* the pointer first: asking for it may convert the value */
-	const void *data = sqlite3_column_blob(q->stmt, column);
-	size_t len = (size_t)sqlite3_column_bytes(q->stmt, column);
-
-	/* SQLite gives NULL for an empty value as well */
-	if (!data && sqlite3_column_type(q->stmt, column) != SQLITE_NULL)
-		return span_of("", 0);
-	return span_of(data, len);
-}
-
-bool db_is_null(struct db_query *q, int column)
-{
-	return sqlite3_column_type(q->stmt, column) == SQLITE_NULL;
-}
+/* --- without parameters ---------------------------------------------------------------------- */
 
 int db_exec(struct db *db, const char *sql)
 {
 	int code = sqlite3_exec(db->handle, sql, NULL, NULL, NULL);
 
-	return code == SQLITE_OK ? 0 : fail(db, code);
+	return code == SQLITE_OK ? 0 : db_fail(db, code);
 }
 
 int64_t db_changes(const struct db *db)
@@ -330,7 +193,7 @@ int db_commit(struct db **tx)
 
 	if (db->doomed) {
 		db_rollbackp(tx);
-		set_error(db, "%s: a part of the transaction was undone", db->path);
+		db_set_error(db, "%s: a part of the transaction was undone", db->path);
 		return -ECANCELED;
 	}
 	if (db->depth == 1) {
@@ -368,6 +231,17 @@ int db_lazy(struct db *db, bool lazy)
 void db_rest(struct db *db)
 {
 	db_memory_release(db->handle);
+}
+
+struct db *db_hurry(struct db *db)
+{
+	db->hurry = true;
+	return db;
+}
+
+void db_hurry_end(struct db **hurried)
+{
+	(*hurried)->hurry = false;
 }
 
 int db_checkpoint(struct db *db)
@@ -421,14 +295,15 @@ static int check_identity(struct db *db, const struct db_options *options, int64
 	if (r < 0)
 		return r;
 	if (id != options->application_id) {
-		set_error(db, "%s: the file is damaged, or belongs to another program", db->path);
+		db_set_error(db, "%s: the file is damaged, or belongs to another program",
+			     db->path);
 		return -EBADMSG;
 	}
 	if (*ret_version < 1 || (uint64_t)*ret_version > options->nmigrations) {
-		set_error(db,
-			  "%s: version %lld of the content is not known here (1 to %zu are): a "
-			  "later version of this program wrote it, or it is damaged",
-			  db->path, (long long)*ret_version, options->nmigrations);
+		db_set_error(db,
+			     "%s: version %lld of the content is not known here (1 to %zu are): a "
+			     "later version of this program wrote it, or it is damaged",
+			     db->path, (long long)*ret_version, options->nmigrations);
 		return -EBADMSG;
 	}
 	return 0;
@@ -467,7 +342,11 @@ static int migrate(struct db *db, const struct db_options *options, size_t from)
  */
 static int on_commit(void *user, sqlite3 *handle, const char *name, int pages)
 {
-	if (pages >= WAL_PAGES_MAX) /* a failure is no loss: the next commit tries again */
+	const struct db *db = user;
+
+	if (pages >=
+	    (db->hurry ? WAL_PAGES_HURRY
+		       : WAL_PAGES_MAX)) /* a failure is no loss: the next commit tries again */
 		sqlite3_wal_checkpoint_v2(handle, name, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
 	return SQLITE_OK;
 }
@@ -483,7 +362,7 @@ static int connect_to(struct db *db, const char *path, const struct db_options *
 	if (!db->handle)
 		return -ENOMEM;
 	if (code != SQLITE_OK)
-		return fail(db, code);
+		return db_fail(db, code);
 	sqlite3_busy_timeout(db->handle, (int)options->busy_ms);
 	sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 	sqlite3_db_config(db->handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
@@ -494,7 +373,7 @@ static int connect_to(struct db *db, const char *path, const struct db_options *
 		r = db_exec(db, "PRAGMA cell_size_check=ON; PRAGMA foreign_keys=ON;"
 				"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL");
 	if (options->exclusive) { /* others would be in the way: SQLite's own ways there */
-		sqlite3_wal_hook(db->handle, on_commit, NULL);
+		sqlite3_wal_hook(db->handle, on_commit, db);
 		db_memory_bound(db->handle);
 	}
 	return r;
@@ -510,8 +389,8 @@ static int check_writable(struct db *db)
 	error = -db_file_writable(db->path);
 	if (error == 0)
 		return db_damaged(db, "its format is none that can be written");
-	set_error(db, "%s: cannot be written: %s%s", db->path, strerror(error),
-		  db_file_hint(error));
+	db_set_error(db, "%s: cannot be written: %s%s", db->path, strerror(error),
+		     db_file_hint(error));
 	return from_open(error);
 }
 
@@ -541,6 +420,7 @@ static int create(struct db *db, const struct db_options *options)
 		r = fill(db, options);
 	if (r == 0)
 		r = db_checkpoint(db);
+	db_query_forget(db);
 	sqlite3_close_v2(db->handle); /* the last one: takes the write-ahead log away */
 	db->handle = NULL;
 	if (r < 0)

@@ -67,8 +67,11 @@ struct db_query {
 	struct sqlite3_stmt *stmt;
 	int bound; /* parameters so far */
 	int error; /* 0 or the first -errno */
+	struct db_kept *kept;
 };
 struct db_query db_query(struct db *db, const char *sql);
+/* The same for one of a few that come again and again: read by SQLite once. sql lives as long as db. */
+struct db_query db_query_kept(struct db *db, const char *sql);
 void db_end(struct db_query *q);
 void db_bind_int(struct db_query *q, int64_t value);
 void db_bind_uint(struct db_query *q, uint64_t value);	  /* above INT64_MAX: error -ERANGE */
@@ -114,6 +117,12 @@ void db_rollbackp(struct db **tx);
 /* lazy: commits from now on are whole, but on disk only with the next one that is not lazy. For
  * what may be lost without harm. Outside transactions. */
 int db_lazy(struct db *db, bool lazy);
+/*
+ * cleanup(db_hurry_end) struct db *hurried = db_hurry(db): somebody waits for what is committed until then.
+ * To move the log into the file takes several syncs: that is left to a commit for which nobody waits.
+ */
+struct db *db_hurry(struct db *db);
+void db_hurry_end(struct db **hurried);
 /* Moves everything from the write-ahead log into the file, and syncs it. -EBUSY: a reader is in
  * the way; nothing is lost. */
 int db_checkpoint(struct db *db);

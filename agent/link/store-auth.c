@@ -26,7 +26,7 @@ static void auth_sum(const struct store_authorization *auth, uint8_t ret[static 
 
 static int write_auth(struct store *s, const char *sql, const struct store_authorization *auth)
 {
-	cleanup(db_end) struct db_query q = db_query(s->db, sql);
+	cleanup(db_end) struct db_query q = db_query_kept(s->db, sql);
 	uint8_t sum[ROW_SUM_LEN];
 
 	auth_sum(auth, sum);
@@ -78,7 +78,7 @@ static int read_auth(struct store *s, struct db_query *q, struct store_authoriza
 int store_find(struct store *s, const uint8_t cti[static CTI_LEN], struct store_authorization *ret)
 {
 	cleanup(db_end) struct db_query q =
-		db_query(s->db, "SELECT " COLUMNS " FROM authorization WHERE cti = ?");
+		db_query_kept(s->db, "SELECT " COLUMNS " FROM authorization WHERE cti = ?");
 	struct store_authorization auth;
 	int r;
 
@@ -103,6 +103,7 @@ static int add_event(struct store *s, struct store_head *head, const char *event
 
 int store_accept(struct store *s, const struct store_authorization *auth, const char *event)
 {
+	cleanup(db_hurry_end) struct db *hurried = db_hurry(s->db);
 	cleanup(db_rollbackp) struct db *tx = NULL;
 	struct store_head head = s->head;
 	struct store_authorization before;
@@ -134,6 +135,7 @@ int store_accept(struct store *s, const struct store_authorization *auth, const 
 int store_phase(struct store *s, const uint8_t cti[static CTI_LEN], enum store_phase phase,
 		const char *first, const char *event)
 {
+	cleanup(db_hurry_end) struct db *hurried = db_hurry(s->db);
 	cleanup(db_rollbackp) struct db *tx = NULL;
 	struct store_head head = s->head;
 	struct store_authorization auth;

@@ -23,9 +23,9 @@ static void event_sum(uint64_t seq, uint64_t time, struct span correlation, stru
 int store_add_event(struct store *s, struct store_head *head, const char *payload,
 		    struct span correlation)
 {
-	cleanup(db_end) struct db_query q =
-		db_query(s->db, "INSERT INTO event(seq, time, acked, correlation, payload, sum)"
-				" VALUES(?, ?, 0, ?, ?, ?)");
+	cleanup(db_end) struct db_query q = db_query_kept(
+		s->db, "INSERT INTO event(seq, time, acked, correlation, payload, sum)"
+		       " VALUES(?, ?, 0, ?, ?, ?)");
 	struct span bytes = span_str(payload);
 	uint8_t sum[ROW_SUM_LEN];
 
@@ -76,7 +76,7 @@ int store_event(struct store *s, uint64_t seq, const char *payload, struct span 
 int store_each_event(struct store *s, uint64_t from, size_t limit, bool only_open,
 		     store_event_fn fn, void *user)
 {
-	cleanup(db_end) struct db_query q = db_query(
+	cleanup(db_end) struct db_query q = db_query_kept(
 		s->db, only_open ? "SELECT seq, time, acked, correlation, payload, sum FROM event"
 				   " WHERE acked = 0 AND seq >= ? ORDER BY seq LIMIT ?"
 				 : "SELECT seq, time, acked, correlation, payload, sum FROM event"
@@ -106,8 +106,10 @@ int store_each_event(struct store *s, uint64_t from, size_t limit, bool only_ope
 
 int store_acked(struct store *s, uint64_t seq)
 {
+	cleanup(db_hurry_end) struct db *hurried =
+		db_hurry(s->db); /* a receipt may be on its way */
 	cleanup(db_end) struct db_query q =
-		db_query(s->db, "UPDATE event SET acked = 1 WHERE seq = ?");
+		db_query_kept(s->db, "UPDATE event SET acked = 1 WHERE seq = ?");
 	int r = db_lazy(s->db, true), full;
 
 	if (r < 0)

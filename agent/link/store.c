@@ -92,8 +92,8 @@ static void pair_sum(enum row_kind kind, const char *key, struct span content,
 
 static int put_value(struct db *db, const char *key, struct span value)
 {
-	cleanup(db_end) struct db_query q =
-		db_query(db, "INSERT OR REPLACE INTO value(key, content, sum) VALUES(?, ?, ?)");
+	cleanup(db_end) struct db_query q = db_query_kept(
+		db, "INSERT OR REPLACE INTO value(key, content, sum) VALUES(?, ?, ?)");
 	uint8_t sum[ROW_SUM_LEN];
 
 	pair_sum(ROW_VALUE, key, value, sum);
@@ -283,7 +283,7 @@ int store_get_value(struct store *s, const char *key, void *ret, size_t cap, siz
 int store_put_lock(struct store *s, const char *lock, const struct store_lock *state)
 {
 	cleanup(db_end) struct db_query q =
-		db_query(s->db, "INSERT OR REPLACE INTO lock(id, state, sum) VALUES(?, ?, ?)");
+		db_query_kept(s->db, "INSERT OR REPLACE INTO lock(id, state, sum) VALUES(?, ?, ?)");
 	uint8_t bytes[LOCK_FIXED + sizeof(state->applied)], sum[ROW_SUM_LEN], *p = bytes;
 
 	if (state->applied_len > sizeof(state->applied))
