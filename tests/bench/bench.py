@@ -13,12 +13,14 @@ figure. What each part said is in OUT/NAME.log, the table in OUT/bench.json and 
 
 import argparse
 import importlib
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 import traceback
 
@@ -54,6 +56,8 @@ def verdict(value, aim):
     if not aim:
         return ""
     worst = max(value.values()) if isinstance(value, dict) else value
+    if not isinstance(worst, (int, float)):
+        raise ValueError(f"{value!r} cannot be held against {aim}: a number, or a dict of numbers")
     low, high = aim.get("at least"), aim.get("at most")
     met = (low is None or worst >= low) and (high is None or worst <= high)
     bound = ", ".join(f"{name} {number(v)}" for name, v in aim.items() if name != "why")
@@ -145,30 +149,34 @@ def run_apart(name, args):
     return result
 
 
+HEAD = ("what", "measured", "unit", "beside it", "aim")
+WIDEST = (56, 22, 10, 44, 24)
+
+
 def table(results):
-    """The table's lines."""
+    """The table's lines: a row's cells are as high as they need."""
     rows = sorted((row for result in results for row in result["rows"]),
                   key=lambda row: GROUPS.index(row["group"]))
-    head = ("what", "measured", "unit", "beside it", "aim")
-    cells = [(row["what"], number(row["value"]), row["unit"],
-              "; ".join(f"{name} {number(v)}" for name, v in row["beside"].items()), row["verdict"])
-             for row in rows]
-    width = [max(len(line[i]) for line in [head] + cells) for i in range(len(head))]
+    cells = [[textwrap.wrap(text, wide) or [""] for text, wide in zip(cell, WIDEST)] for cell in
+             [HEAD] + [(row["what"], number(row["value"]), row["unit"],
+                        "; ".join(f"{name} {number(v)}" for name, v in row["beside"].items()), row["verdict"])
+                       for row in rows]]
+    width = [max(len(text) for cell in cells for text in cell[i]) for i in range(len(HEAD))]
 
-    def line(cell):
-        return "  ".join(text.rjust(w) if i == 1 else text.ljust(w)
-                         for i, (text, w) in enumerate(zip(cell, width))).rstrip()
+    def high(cell):
+        return ["  ".join(text.rjust(w) if i == 1 else text.ljust(w)
+                          for i, (text, w) in enumerate(zip(line, width))).rstrip()
+                for line in itertools.zip_longest(*cell, fillvalue="")]
 
-    lines, group = [line(head)], None
-    for row, cell in zip(rows, cells):
+    lines, group = high(cells[0]), None
+    for row, cell in zip(rows, cells[1:]):
         if row["group"] != group:
             group = row["group"]
             lines.append(f"--- {group}")
-        lines.append(line(cell))
-        if row["note"]:
-            lines.append(f"    {row['note']}")
-        if row["aim"] and row["aim"].get("why"):
-            lines.append(f"    aim: {row['aim']['why']}")
+        lines += high(cell)
+        why = row["aim"] and row["aim"].get("why")
+        for note in ([f"aim: {why}"] if why else []) + ([row["note"]] if row["note"] else []):
+            lines += textwrap.wrap(note, sum(width), initial_indent="    ", subsequent_indent="    ")
     return lines
 
 

@@ -65,11 +65,15 @@ def operations(taken):
     return sum(taken[name] for name in ("subscriptions", "reads", "writes", "notifications"))
 
 
+def some(n, name):
+    return f"{n:,} {name}" if n != 1 else f"one {name.removesuffix('s')}"
+
+
 def words(taken):
-    kinds = ", ".join(f"{taken[name]} {name}" for name in ("subscriptions", "reads", "writes", "notifications")
+    kinds = ", ".join(some(taken[name], name) for name in ("subscriptions", "reads", "writes", "notifications")
                       if taken[name])
-    return (f"{taken['connections']} connections, {taken['ms'] / 1000:.1f} s connected; {kinds or 'no operation'}; "
-            f"{taken['out']:,} bytes to the lock, {taken['in']:,} from it")
+    return (f"{some(taken['connections'], 'connections')}, {taken['ms'] / 1000:.1f} s connected; "
+            f"{kinds or 'no operation'}; {taken['out']:,} bytes to the lock, {taken['in']:,} from it")
 
 
 def mean(all_taken):
