@@ -476,7 +476,8 @@ void gateway_radio_attend(struct gateway *gw)
 	}
 	if (n < gw->nlocks || gw->scan.task)
 		n = 0;
-	(void)bluez_attend(gw->bluez, addresses, n); /* failed: as it was, and others now and then */
+	/* Without memory it stays as it was, and others are still listened to now and then. */
+	(void)bluez_attend(gw->bluez, addresses, n);
 }
 
 int gateway_radio_start(struct gateway *gw)
