@@ -255,6 +255,7 @@ int gateway_broker_start(struct gateway *gw)
 		.max_payload = GATEWAY_PAYLOAD_MAX,
 		.backoff_min_ms = (unsigned)gw->config.backoff_min_ms,
 		.backoff_max_ms = (unsigned)gw->config.backoff_max_ms,
+		.preferred_retry_s = (unsigned)gw->config.preferred_retry_s,
 		.will = &will,
 	};
 	int r;

@@ -159,7 +159,8 @@ static bool same_broker(const struct config *old, const struct config *new)
 		       new->nbrokers &&memcmp(old->brokers, new->brokers, sizeof(old->brokers)) ==
 		       0 &&
 	       old->backoff_min_ms == new->backoff_min_ms &&
-	       old->backoff_max_ms == new->backoff_max_ms;
+	       old->backoff_max_ms == new->backoff_max_ms &&
+	       old->preferred_retry_s == new->preferred_retry_s;
 }
 
 /* Nobody but us knows that we go: the will does not fire after a DISCONNECT. */

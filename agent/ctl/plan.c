@@ -218,6 +218,7 @@ static void keep_choices(struct config *config, const struct config *former)
 	config->linger_s = former->linger_s;
 	config->backoff_min_ms = former->backoff_min_ms;
 	config->backoff_max_ms = former->backoff_max_ms;
+	config->preferred_retry_s = former->preferred_retry_s;
 }
 
 /* Of a lock in both, how it is reached from here; and, within one enrolment, the locks that were

@@ -119,6 +119,7 @@ static void choices(FILE *to, const struct config *config)
 	number(to, "health_s", config->health_s, d.health_s);
 	number(to, "backoff_min_ms", config->backoff_min_ms, d.backoff_min_ms);
 	number(to, "backoff_max_ms", config->backoff_max_ms, d.backoff_max_ms);
+	number(to, "preferred_retry_s", config->preferred_retry_s, d.preferred_retry_s);
 	if (strcmp(config->log_level, d.log_level) != 0)
 		text(to, "log_level", config->log_level);
 }

@@ -68,6 +68,7 @@ static const struct field top[] = {
 	FIELD(config, linger_s, KIND_INT, .min = 0, .max = 25),
 	FIELD(config, backoff_min_ms, KIND_INT, .min = 10, .max = 3600000),
 	FIELD(config, backoff_max_ms, KIND_INT, .min = 10, .max = 3600000),
+	FIELD(config, preferred_retry_s, KIND_INT, .min = 1, .max = 86400),
 	FIELD(config, log_level, KIND_LEVEL),
 };
 
@@ -452,6 +453,7 @@ void config_defaults(struct config *c)
 	c->linger_s = 2;
 	c->backoff_min_ms = 1000;
 	c->backoff_max_ms = 60000;
+	c->preferred_retry_s = 900;
 	set(c->log_level, "info");
 }
 

@@ -273,6 +273,7 @@ static void what_is_written_is_parsed_the_same(void **state)
 	c.health_s = 5;
 	c.backoff_min_ms = 10;
 	c.backoff_max_ms = 3600000;
+	c.preferred_retry_s = 1;
 	memcpy(c.log_level, "debug", 6);
 	memset(c.state_dir, 0, sizeof(c.state_dir));
 	strcpy(c.state_dir, "/s");

@@ -70,6 +70,7 @@ static void the_least_gets_the_defaults(void **state)
 	assert_int_equal(c->linger_s, 2);
 	assert_int_equal(c->backoff_min_ms, 1000);
 	assert_int_equal(c->backoff_max_ms, 60000);
+	assert_int_equal(c->preferred_retry_s, 900);
 	assert_string_equal(c->log_level, "info");
 }
 
@@ -84,7 +85,8 @@ static void every_setting_is_taken(void **state)
 		"\"; address = \"AA:BB:CC:DD:EE:0F\"; driver = \"open\"; } );\n"
 		"adapter = \"hci1\"; stop_scan_to_connect = false; links_max = 3; silent_s = 7;\n"
 		"event_keep_s = 60; event_bytes_max = 5000000000; health_s = 5;\n"
-		"linger_s = 0; backoff_min_ms = 10; backoff_max_ms = 0x20; log_level = \"debug\";";
+		"linger_s = 0; backoff_min_ms = 10; backoff_max_ms = 0x20; "
+		"preferred_retry_s = 3; log_level = \"debug\";";
 	struct files *f = *state;
 	const struct config *c = &f->config;
 	uint8_t key[PUBLIC_LEN];
@@ -122,6 +124,7 @@ static void every_setting_is_taken(void **state)
 	assert_int_equal(c->linger_s, 0);
 	assert_int_equal(c->backoff_min_ms, 10);
 	assert_int_equal(c->backoff_max_ms, 32);
+	assert_int_equal(c->preferred_retry_s, 3);
 	assert_string_equal(c->log_level, "debug");
 }
 
