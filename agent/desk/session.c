@@ -40,7 +40,7 @@ struct link {
 	uint64_t online_at; /* us */
 	int subscriptions;
 	unsigned answered; /* a bit each */
-	bool settled;
+	bool settled, tried;
 	char trouble[256];
 };
 
@@ -195,6 +195,7 @@ static void on_online(size_t broker, bool session_present, void *user)
 
 	l->trouble[0] = '\0';
 	l->settled = false;
+	l->tried = true;
 	l->answered = 0;
 	l->online_at = now_us();
 	not_yet_quiet(l);
@@ -218,6 +219,9 @@ static void on_failed(size_t broker, const char *reason, void *user)
 	struct link *l = user;
 
 	snprintf(l->trouble, sizeof(l->trouble), "%s", reason);
+	l->tried = true;
+	if (l->session->ops.failed)
+		l->session->ops.failed(l->index, l->session->user);
 }
 
 static void on_message(const struct mqtt_message *message, void *user)
@@ -477,6 +481,14 @@ size_t session_settled(const struct session *s)
 	for (size_t i = 0; i < s->n; i++)
 		n += mqtt_online(s->links[i].mqtt) && s->links[i].settled;
 	return n;
+}
+
+bool session_all_told(const struct session *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (!s->links[i].tried || (mqtt_online(s->links[i].mqtt) && !s->links[i].settled))
+			return false;
+	return true;
 }
 
 size_t session_waiting(const struct session *s)

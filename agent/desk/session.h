@@ -21,6 +21,7 @@ struct session_ops { /* any may be NULL; none may free the session */
 	void (*settled)(size_t broker, void *user);
 	void (*message)(const struct topic *topic, const struct mqtt_message *message,
 			size_t broker, void *user);
+	void (*failed)(size_t broker, void *user); /* one attempt to connect */
 	void (*offline)(size_t broker, const char *reason, void *user);
 };
 
@@ -62,6 +63,8 @@ int session_send_gateway(struct session *s, enum topic_kind kind, const char *ga
 size_t session_brokers(const struct session *s);
 size_t session_online(const struct session *s);	 /* how many */
 size_t session_settled(const struct session *s); /* how many */
+/* Each broker has settled or did not answer: nothing is known later that is not new. */
+bool session_all_told(const struct session *s);
 size_t session_waiting(const struct session *s); /* messages without PUBACK, of brokers online */
 /* Why the first that is not online is not; "". */
 const char *session_trouble(const struct session *s);

@@ -14,6 +14,7 @@
 #define BROKER_S     10
 #define CORRELATION  16
 #define ATTEMPTS_MAX 2
+#define OTHERS_S     2 /* for brokers that neither answer nor refuse, once one has settled */
 
 struct way { /* one of the lock's gateways */
 	char presence[8];
@@ -27,7 +28,7 @@ struct unlock {
 	struct unlock_answer *answer;
 	char *error;
 	sd_event *event;
-	sd_event_source *timer;
+	sd_event_source *timer, *others;
 	struct session *session;
 	struct way ways[LOCK_GATEWAYS_MAX];
 	size_t way; /* the one taken */
@@ -168,7 +169,10 @@ static int merit(const struct way *w)
 	       2 * (w->has_lock && w->lock.reachable) + (challenge_of(w) != NULL);
 }
 
-/* settled: nothing better is going to come. */
+/*
+ * settled: nothing better is going to come. With several brokers that is so when each has told what it
+ * keeps: the first to answer may be one that the gateway has left.
+ */
 static void choose(struct unlock *u, bool settled)
 {
 	size_t best = 0;
@@ -178,7 +182,7 @@ static void choose(struct unlock *u, bool settled)
 	for (size_t i = 1; i < u->q->lock.ngateways; i++)
 		if (merit(&u->ways[i]) > merit(&u->ways[best]))
 			best = i;
-	if (merit(&u->ways[0]) == 15) {
+	if (merit(&u->ways[0]) == 15 && (settled || session_brokers(u->session) == 1)) {
 		send_through(u, 0, challenge_of(&u->ways[0]));
 		return;
 	}
@@ -305,6 +309,9 @@ static void on_message(const struct topic *topic, const struct mqtt_message *m, 
 	case TOPIC_LOCK:
 		if (message_lock_parse(m->payload, &lock) != 0)
 			break;
+		/* kept by a broker that the gateway has left */
+		if (m->retain && w->has_lock && lock.seen < w->lock.seen)
+			break;
 		w->lock = lock;
 		w->has_lock = true;
 		choose(u, false);
@@ -317,17 +324,39 @@ static void on_message(const struct topic *topic, const struct mqtt_message *m, 
 	}
 }
 
+static int on_others(sd_event_source *source, uint64_t usec, void *user)
+{
+	struct unlock *u = user;
+
+	if (session_settled(u->session) > 0)
+		choose(u, true);
+	return 0;
+}
+
 static void on_settled(size_t broker, void *user)
 {
 	struct unlock *u = user;
 
-	if (session_settled(u->session) == session_online(u->session))
+	if (session_all_told(u->session))
+		choose(u, true);
+	else if (!u->others &&
+		 sd_event_add_time_relative(u->event, &u->others, CLOCK_MONOTONIC,
+					    OTHERS_S * 1000000, 1000, on_others, u) < 0)
+		fail(u, -ENOMEM);
+}
+
+static void on_failed(size_t broker, void *user)
+{
+	struct unlock *u = user;
+
+	if (session_settled(u->session) > 0 && session_all_told(u->session))
 		choose(u, true);
 }
 
 static const struct session_ops session_ops = {
 	.message = on_message,
 	.settled = on_settled,
+	.failed = on_failed,
 };
 
 static int subscribe(struct unlock *u)
@@ -381,6 +410,7 @@ int unlock_run(const struct desk *desk, const struct unlock_request *request,
 	r = run(u);
 	session_close(&u->session);
 	sd_event_source_disable_unref(u->timer);
+	sd_event_source_disable_unref(u->others);
 	sd_event_unref(u->event);
 	return r;
 }
