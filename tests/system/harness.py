@@ -470,3 +470,8 @@ if os.environ.get("LOCKBRIDGE_AIR") == "bluez":  # in the guest, tests/vm: the r
     import vmworld
 
     World = vmworld.over_bluetoothd(World, program, wait_for, Process, Control, Failure)
+
+if os.environ.get("LOCKBRIDGE_BROKER") == "ejabberd":  # tests/cluster: two nodes of another broker
+    import ejabberd
+
+    World, Recorder = ejabberd.over_cluster(World)
