@@ -49,6 +49,7 @@ void lock_command_finish(struct lock *l, enum outcome outcome, enum reason reaso
 	struct lock_command command = l->command;
 
 	l->phase = CMD_NONE;
+	l->has_nonce = false; /* info may have been on its way from before the execution */
 	l->answer_at = l->command_end = 0;
 	crypto_wipe(&l->command, sizeof(l->command));
 	if (outcome == OUTCOME_DONE)
@@ -79,7 +80,6 @@ void lock_command_start(struct lock *l)
 		return;
 	}
 	l->commanded = true;
-	l->has_nonce = false;
 	r = l->ops->recheck(&l->command, l->user);
 	if (r != 0) {
 		lock_command_finish(l, OUTCOME_FAILED, r > 0 ? (enum reason)r : REASON_LOCK_ERROR,

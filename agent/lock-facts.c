@@ -42,7 +42,7 @@ int lock_set_reader(struct lock *l, struct span authorization)
 	free(l->reader_auth);
 	l->reader_auth = copy;
 	l->reader_auth_len = authorization.len;
-	l->reader_refused = l->reader_spoilt = false;
+	l->reader_refused = l->reader_spoilt = l->reader_again = false;
 	lock_clear_trouble(l, TROUBLE_READER);
 	if (l->fetch_at > lock_now(l))
 		l->fetch_at = lock_now(l); /* it waited for this */

@@ -142,9 +142,9 @@ struct lock {
 	size_t nwrites;
 	unsigned step_count, notified;
 	bool reader_spoilt; /* refused without a signature: not for ever */
-	bool has_nonce;	    /* not any more after a command: an execution draws another */
+	bool has_nonce;	    /* not any more behind a command: an execution draws another */
 	uint8_t nonce[CHALLENGE_LEN];
-	bool reader_ok, reader_refused, subscribed, learned, gap_again;
+	bool reader_ok, reader_refused, reader_again, subscribed, learned, gap_again;
 	bool failed;			    /* this session was given up: its pause is set */
 	bool info_fresh, logging, log_done; /* logging: kept receipts may still come */
 	unsigned reading;		    /* bits: 1 << enum lock_chr */

@@ -285,6 +285,11 @@ static void reader_receipt(struct lock *l, const struct open_answer *answer)
 		lock_clear_trouble(l, TROUBLE_READER);
 		return;
 	}
+	if (answer->result.reason == REASON_STALE_CHALLENGE && !l->reader_again) {
+		l->reader_again = true; /* with the nonce that info shows now */
+		l->has_nonce = false;
+		return;
+	}
 	l->reader_refused = true;
 	l->fetch_at = lock_now(l) + LOCK_READER_MS;
 	lock_set_trouble(l, TROUBLE_READER, reason_word(answer->result.reason));

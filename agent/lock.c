@@ -113,7 +113,8 @@ void lock_connected(struct lock *l, unsigned frame)
 	l->commanded = false;
 	l->nwrites = 0;
 	l->notified = l->owed = 0;
-	l->reader_ok = l->reader_refused = l->has_nonce = l->subscribed = false;
+	l->reader_ok = l->reader_refused = l->reader_again = l->subscribed = false;
+	l->has_nonce = false;
 	l->learned = l->complete = l->transfer = l->gap_again = false;
 	l->info_fresh = l->logging = l->log_done = false;
 	l->reading = l->burst = 0;

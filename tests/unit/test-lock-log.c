@@ -257,6 +257,39 @@ static void an_unlock_between_info_and_presentation_makes_another_look_needed(vo
 	assert_false(air_problem(a, "lock-refuses-reader"));
 }
 
+static void a_nonce_from_before_the_execution_is_not_presented(void **state)
+{
+	struct air *a = *state;
+
+	opened_at_the_door(a, 1);
+	air_advert(a, 3);
+	while (!a->reading[LOCK_INFO])
+		assert_true(air_step(a));
+	air_unlock(a); /* and info is answered before it */
+	air_wait(a, 60000);
+	assert_int_equal(a->outcome, OUTCOME_DONE);
+	assert_int_equal(a->receipts, 1);
+	assert_int_equal(a->documents[TOKEN_PRESENTATION], 1);
+}
+
+static void a_reader_with_an_old_nonce_tries_once_more(void **state)
+{
+	struct air *a = *state;
+
+	air_settle(a);
+	air_reader(a);
+	lock_fetch(a->lock, 0);
+	a->hold_writes = true;
+	air_wait(a, 2000);
+	assert_true(a->nframes > 0);
+	a->info.nonce[2]++; /* whatever its firmware meant by that */
+	a->hold_writes = false;
+	air_wait(a, 10000);
+	assert_int_equal(a->documents[TOKEN_PRESENTATION], 2);
+	assert_int_equal(a->completes, 1);
+	assert_false(air_problem(a, "lock-refuses-reader"));
+}
+
 static void a_refused_reader_does_not_wear_the_battery(void **state)
 {
 	struct air *a = *state;
@@ -511,6 +544,8 @@ int main(void)
 		one(an_unlock_cuts_into_the_log_and_nothing_is_lost_or_doubled),
 		one(a_reader_presents_the_nonce_of_this_moment),
 		one(an_unlock_between_info_and_presentation_makes_another_look_needed),
+		one(a_nonce_from_before_the_execution_is_not_presented),
+		one(a_reader_with_an_old_nonce_tries_once_more),
 		one(a_refused_reader_does_not_wear_the_battery),
 		one(a_document_only_signed_again_waits_for_a_connection),
 		one(a_revocation_brings_a_connection_at_once),
