@@ -28,8 +28,11 @@ static struct flash {
 	bool there;
 	struct kept {
 		struct span document, under;
+		uint8_t under_pub[PUBLIC_LEN];
 	} kept[TRUST_CHAIN + 1 + TRUST_LISTS];
 	size_t nkept;
+	struct key anchor;
+	bool anchored;
 } flash;
 
 /* What was given to the lock since it was made, joined here as it should be there. */
@@ -40,6 +43,9 @@ static struct given {
 	struct token last;
 	bool has_last;
 	const struct trust *trust;
+	struct key root; /* who could release it before the last document came */
+	bool pressing, pressed,
+		claimed; /* the button: now; within the minute; claimed since start */
 } given;
 
 /* Digests of relayed authorizations: a lock remembers no cti, its challenge does. */
@@ -90,9 +96,53 @@ static void earned(const struct lock_memory *memory)
 	memcpy(moved[nmoved++], given.last.digest, DIGEST_LEN);
 }
 
+/* --- whose it is --- */
+
+static void claimed(const struct lock_memory *memory)
+{
+	const struct token *t = &given.last;
+
+	must(given.has_last && t->kind == TOKEN_CLAIM && span_is(t->aud, SIGN_LOCK));
+	must(given.pressed && cose_verify(&t->cose, t->key.pub) == 0);
+	must(memcmp(memory->owner.pub, t->key.pub, PUBLIC_LEN) == 0);
+	must(memory->claimed == t->iat && memory->n > flash.memory.n);
+	given.claimed = true;
+}
+
+/* By a root whose chain it obeyed, with a word later than the claim; or by the button, soon after. */
+static void released(const struct lock_memory *memory)
+{
+	const struct token *t = &given.last;
+
+	must(flash.nkept == 0);
+	if (given.pressing) {
+		must(given.claimed);
+	} else {
+		must(given.has_last && t->kind == TOKEN_RELEASE && span_is(t->aud, SIGN_LOCK));
+		must(cose_verify(&t->cose, given.root.pub) == 0);
+		must(t->iat > flash.memory.claimed && memory->n > flash.memory.n);
+	}
+	for (size_t i = 0; i < LOCK_RECEIPTS; i++)
+		must(memory->receipts[i].n == 0 || memory->receipts[i].n > flash.memory.n);
+	given.claimed = false;
+}
+
+static void changed_hands(const struct lock_memory *memory)
+{
+	if (memory->owned && !flash.memory.owned)
+		claimed(memory);
+	else if (!memory->owned && flash.memory.owned)
+		released(memory);
+	else if (memory->owned)
+		must(memory->claimed == flash.memory.claimed &&
+		     memcmp(memory->owner.pub, flash.memory.owner.pub, PUBLIC_LEN) == 0);
+}
+
 int lock_memory_put(const char *dir, const struct lock_memory *memory)
 {
 	must(!flash.there || memory->n >= flash.memory.n);
+	if (flash.there)
+		changed_hands(memory);
 	if (memory->open.present && (!flash.memory.open.present || memory->n > flash.memory.n)) {
 		must(memory->open.n == memory->n && memory->n > flash.memory.n);
 		earned(memory);
@@ -114,15 +164,21 @@ int lock_memory_open(const char *dir, struct lock_memory *ret)
 
 static void keep(const struct held *h)
 {
-	flash.kept[flash.nkept++] = (struct kept){
-		sign_keep(span_of(h->document, h->len)),
-		h->under ? sign_keep(span_of(h->under, h->under_len)) : (struct span){0}};
+	struct kept *k = &flash.kept[flash.nkept++];
+
+	*k = (struct kept){.document = sign_keep(span_of(h->document, h->len))};
+	if (!h->under)
+		return;
+	k->under = sign_keep(span_of(h->under, h->under_len));
+	memcpy(k->under_pub, h->under_pub, PUBLIC_LEN);
 }
 
 int lock_documents_put(const char *dir, const struct trust *trust)
 {
 	given.trust = trust;
 	flash.nkept = 0;
+	flash.anchor = trust->anchor;
+	flash.anchored = trust->anchored;
 	must(trust->nchain <= TRUST_CHAIN && trust->nlists <= TRUST_LISTS);
 	for (size_t i = 0; i < trust->nchain; i++)
 		keep(&trust->chain[i]);
@@ -140,9 +196,16 @@ int lock_documents_get(const char *dir, struct trust *trust)
 	struct trust_change change;
 
 	given.trust = trust;
-	for (size_t i = 0; i < flash.nkept; i++)
-		if (trust_restore(trust, flash.kept[i].document, flash.kept[i].under, &change) != 0)
+	if (flash.anchored && trust->anchored)
+		trust_anchor(trust, &flash.anchor);
+	for (size_t i = 0; i < flash.nkept; i++) {
+		const struct kept *k = &flash.kept[i];
+
+		if (k->under.data)
+			trust_restore_former(trust, k->under_pub);
+		if (trust_restore(trust, k->document, k->under, &change) != 0)
 			return -EBADMSG;
+	}
 	return 0;
 }
 
@@ -243,6 +306,7 @@ static void restart(struct world *w)
 
 	leave(w);
 	firmware_free(w->fw);
+	given.claimed = given.pressed = false;
 	start(w);
 	after = info_of(w);
 	applied_hash(before.applied, before.napplied, a);
@@ -279,6 +343,7 @@ static void write_frame(struct world *w, struct span frame)
 	unsigned code;
 
 	given.has_last = false;
+	given.root = given.trust->nchain ? *given.trust->keyset.root : given.trust->anchor;
 	if (frame_take(&given.joiner, frame, &code) == FRAME_COMPLETE) {
 		struct span document = sign_keep(span_of(given.joiner.buf, given.joiner.len));
 
@@ -304,6 +369,14 @@ static void send_document(struct world *w, struct span document)
 		write_frame(w, span_of(frame, n));
 }
 
+static void press(struct world *w, unsigned ago)
+{
+	given.pressing = true;
+	given.pressed = ago <= LOCK_CLAIM_WINDOW;
+	firmware_button(w->fw, ago);
+	given.pressing = false;
+}
+
 static void act(struct world *w, struct span record)
 {
 	uint8_t value[INFO_MAX];
@@ -317,7 +390,7 @@ static void act(struct world *w, struct span record)
 		leave(w);
 		return;
 	case OP_BUTTON:
-		firmware_button(w->fw, record.len > 1 ? record.data[1] : 0);
+		press(w, record.len > 1 ? record.data[1] : 0);
 		return;
 	case OP_RESTART:
 		restart(w);

@@ -279,6 +279,18 @@ int lock_memory_open(const char *dir, struct lock_memory *ret)
 	return r < 0 ? r : parse_memory(span_of(buf, len), ret);
 }
 
+/* trust has the owner's root by now. */
+static void get_anchor(struct cbor_reader *r, struct trust *trust)
+{
+	struct span pub = cbor_bytes(r);
+	struct key anchor;
+
+	if (pub.len != PUBLIC_LEN || !trust->anchored)
+		return;
+	key_init(&anchor, pub.data, ROLE_ROOT);
+	trust_anchor(trust, &anchor);
+}
+
 static void put_held(struct cbor_writer *w, const struct held *held)
 {
 	cbor_put_array(w, held->under ? 3 : 1);
@@ -299,7 +311,9 @@ int lock_documents_put(const char *dir, const struct trust *trust)
 	if (!buf)
 		return -ENOMEM;
 	cbor_writer_init(&w, buf, DOCUMENTS_CAP);
-	cbor_put_array(&w, trust->nchain + policy + trust->nlists);
+	cbor_put_array(&w, 1 + trust->nchain + policy + trust->nlists);
+	/* A chain that grew too long begins with another root than the one that claimed. */
+	cbor_put_bytes(&w, trust->anchored ? SPAN(trust->anchor.pub) : span_of("", 0));
 	for (i = 0; i < trust->nchain; i++)
 		put_held(&w, &trust->chain[i]);
 	if (policy)
@@ -320,7 +334,10 @@ int lock_documents_get(const char *dir, struct trust *trust)
 	if (e < 0)
 		return e == -ENOENT ? 0 : e;
 	cbor_reader_init(&r, span_of(buf, len));
-	for (n = cbor_enter_array(&r); n && !r.failed; n--) {
+	n = cbor_enter_array(&r);
+	if (n)
+		get_anchor(&r, trust);
+	for (; n > 1 && !r.failed; n--) {
 		struct span document, under = {0}, root = {0};
 		struct trust_change change;
 

@@ -159,16 +159,21 @@ def test_a_dropped_authorize_key_is_dead_at_once(box):
     assert box.unlock()["outcome"] == "done"
 
 
+def hand_over(box, iat):
+    """The city's root signs for another, which is the city's from now on."""
+    city, new = box.city, wire.Key()
+    records = [new.record("root"), city.policy_key.record("policy"), city.revoke.record("revoke"),
+               city.authorize.record("authorize")]
+    box.say(city.root.sign("lockbridge-keys+cwt", {wire.IAT: iat, wire.KEYS: records}))
+    city.root = new
+
+
 def test_three_changes_of_root_reach_a_box_and_a_lock_that_slept(box):
     """Each hand-over stays on its own topic: the chain is walked in order, whatever arrives first."""
     box.process("gw-1").stop()
     city = box.city
     for step in range(1, 4):
-        new = wire.Key()
-        records = [new.record("root"), city.policy_key.record("policy"), city.revoke.record("revoke"),
-                   city.authorize.record("authorize")]
-        box.say(city.root.sign("lockbridge-keys+cwt", {wire.IAT: box.born + (1 if step == 1 else -step), wire.KEYS: records}))
-        city.root = new
+        hand_over(box, box.born + (1 if step == 1 else -step))
     final = city.keys(box.born - 50)
     box.say(final)
     box.respawn(box.process("gw-1"))
@@ -176,5 +181,25 @@ def test_three_changes_of_root_reach_a_box_and_a_lock_that_slept(box):
     lock_holds(box, "keys", box.born - 50)
     box.hold(city.list(box.born + 1, {1: 1, 50: 1}))
     lock_holds(box, "staff", box.born + 1)
+    assert box.refused(50) == "revoked"
+    assert box.unlock()["outcome"] == "done"
+
+
+def test_more_changes_of_root_than_a_chain_holds_outlast_a_restart(box):
+    """The 17th root makes the oldest go: box and lock start from the next one then, not from the one that claimed."""
+    for step in range(1, 21):
+        hand_over(box, box.born + step)
+        if step % 10 == 0:  # awake meanwhile: nobody is walked past sixteen
+            lock_holds(box, "keys", box.born + step)
+    final = box.city.keys(box.born + 30)
+    box.hold(final)
+    lock_holds(box, "keys", box.born + 30)
+    box.lock_sim.kill()
+    box.process("gw-1").kill()
+    box.respawn(box.lock_sim, "ready")
+    box.respawn(box.process("gw-1"))
+    box.hold(box.city.list(box.born + 40, {1: 1, 50: 1}), timeout=20)
+    lock_holds(box, "staff", box.born + 40)
+    assert box.lock_report("lock-1")["applied"]["keys"] == box.born + 30
     assert box.refused(50) == "revoked"
     assert box.unlock()["outcome"] == "done"
