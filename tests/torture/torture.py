@@ -153,7 +153,7 @@ def main():
     unknown = set(args.names) - set(names())
     if unknown:
         parser.error(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(names())}")
-    args.jobs = args.jobs or (4 if args.quick else 2)  # a short run mostly waits
+    args.jobs = args.jobs or (4 if args.quick else 3)  # a short run mostly waits
     os.makedirs(OUT, exist_ok=True)
     if args.here:
         return run_here(args.names[0], args)
