@@ -230,6 +230,23 @@ static bool settled(const struct hub *hub)
 	return online > 0 && session_settled(hub->session) == online;
 }
 
+static void pass_over(const struct document *d, void *user)
+{
+}
+
+/* Whose broker is away cannot be heard. That this registry is no older than the fleet is then shown by
+ * another gateway, which holds all that it signed last: one restored meets a list that it does not know. */
+static bool proven_by_another(const struct hub *hub)
+{
+	if (session_online(hub->session) == session_brokers(hub->session) || hub->current.n == 0)
+		return false;
+	for (size_t i = 0; i < hub->ngateways; i++)
+		if (hub->gateways[i].state &&
+		    current_lacking(&hub->current, hub->gateways[i].state, pass_over, NULL) == 0)
+			return true;
+	return false;
+}
+
 /*
  * The brokers have lost what this gateway said, so nobody knows which list it holds. If this
  * registry was restored from a backup, it may be one that the desk has forgotten, and a new list
@@ -238,7 +255,7 @@ static bool settled(const struct hub *hub)
  */
 static bool all_heard(struct hub *hub, uint64_t now, char words[static KEYRING_ERROR_CAP])
 {
-	if (hub->ready_at + UNHEARD_WAIT_S <= now)
+	if (hub->ready_at + UNHEARD_WAIT_S <= now || proven_by_another(hub))
 		return true;
 	for (size_t i = 0; i < hub->ngateways; i++) {
 		const struct hub_gateway *g = &hub->gateways[i];
@@ -341,32 +358,57 @@ static bool is_outdated(const struct hub_gateway *g, const struct message_state 
 	       (state->seq == g->state->seq && state->time < g->state->time);
 }
 
-static void take_state(struct hub *hub, struct hub_gateway *g, const struct mqtt_message *m)
+static bool is_newer(const struct hub_gateway *g, const struct message_state *state)
+{
+	return !g->state || strcmp(g->state->stream, state->stream) != 0 ||
+	       state->seq > g->state->seq || state->time > g->state->time;
+}
+
+/* The word may have changed, or which broker's counts. */
+static int note_presence(struct hub *hub, struct hub_gateway *g)
+{
+	const char *word = presence_word(&g->heard);
+	int r = 0;
+
+	if (!strcmp(g->presence, word))
+		return 0;
+	snprintf(g->presence, sizeof(g->presence), "%s", word);
+	r = filing_begin(hub->filing);
+	return r < 0 ? r
+		     : gateway_put_presence(hub->desk->db, g->id, span_str(g->presence),
+					    desk_now());
+}
+
+static void take_state(struct hub *hub, struct hub_gateway *g, const struct mqtt_message *m,
+		       size_t broker)
 {
 	cleanup(freep) struct message_state *state = malloc(sizeof(*state));
+	bool outdated;
 
 	if (!state || message_state_parse(m->payload, state) != 0)
 		return;
-	if (m->retain && is_outdated(g, state))
+	outdated = is_outdated(g, state);
+	if (m->retain && outdated)
 		return;
+	/* what the same broker kept, or two keep, tells nothing of where it is */
+	if (!outdated && (!m->retain || is_newer(g, state)))
+		presence_at_home(&g->heard, broker);
 	free(g->state);
 	g->state = steal(state);
 	if (filing_begin(hub->filing) < 0 ||
 	    gateway_put_state(hub->desk->db, g->id, m->payload, desk_now()) < 0 ||
-	    survey_state(hub->survey, g->id, g->state, desk_now()) < 0)
+	    survey_state(hub->survey, g->id, g->state, desk_now()) < 0 || note_presence(hub, g) < 0)
 		say_registry(hub);
 	if (hub->ops.gateway)
 		hub->ops.gateway(g, hub->user);
 }
 
-static void take_presence(struct hub *hub, struct hub_gateway *g, const struct mqtt_message *m)
+static void take_presence(struct hub *hub, struct hub_gateway *g, const struct mqtt_message *m,
+			  size_t broker)
 {
-	if (!span_is(m->payload, "online") && !span_is(m->payload, "offline"))
+	if (!presence_heard(&g->heard, broker, m->payload))
 		return;
-	snprintf(g->presence, sizeof(g->presence), "%.*s", (int)m->payload.len,
-		 (const char *)m->payload.data);
-	if (filing_begin(hub->filing) < 0 ||
-	    gateway_put_presence(hub->desk->db, g->id, m->payload, desk_now()) < 0)
+	if (note_presence(hub, g) < 0)
 		say_registry(hub);
 	if (hub->ops.gateway)
 		hub->ops.gateway(g, hub->user);
@@ -414,11 +456,11 @@ static void on_message(const struct topic *topic, const struct mqtt_message *m, 
 		break;
 	case TOPIC_STATE:
 		if (g)
-			take_state(hub, g, m);
+			take_state(hub, g, m, broker);
 		break;
 	case TOPIC_PRESENCE:
 		if (g)
-			take_presence(hub, g, m);
+			take_presence(hub, g, m, broker);
 		break;
 	case TOPIC_LOCK:
 		if (g)

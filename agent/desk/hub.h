@@ -8,13 +8,15 @@
  * Nothing is signed before the brokers' retained messages have come, nor while the survey objects.
  */
 #include "desk/filing.h"
+#include "desk/presence.h"
 #include "desk/survey.h"
 
 struct hub;
 
 struct hub_gateway {
 	char id[ID_MAX + 1];
-	char presence[8];	     /* "" unknown */
+	struct presence heard;
+	char presence[8];	     /* what comes of it; "" unknown */
 	struct message_state *state; /* owned; NULL: none yet */
 	/* pushing and asking, with growing pauses */
 	uint64_t pushed, push_pause, asked;
