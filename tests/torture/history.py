@@ -62,6 +62,7 @@ class History:
         self.store_lost = set()  # gateways of which a new stream is no surprise
         self.set_back = set()  # streams whose store lost its newest part: numbers are given twice, see forked
         self.forked = set()  # those of which that was seen
+        self.rerooted = set()  # gateways that were given another root: what the former one signed is gone
         self.forgotten = set()  # their locks: what became of an authorization may be known to nobody
         self.wrong = []  # what was found while listening
 
@@ -282,6 +283,8 @@ class History:
             seqs = sorted(by_seq)
             for before, after in zip(seqs, seqs[1:]):
                 texts = {self.back(a, b) for a in by_seq[before] for b in by_seq[after]} - {None}
+                if gateway in self.rerooted:
+                    texts = {text for text in texts if not text.endswith("is gone")}
                 found += [f"rollback: {gateway}: {text}, between events {before} and {after} of {stream}"
                           for text in sorted(texts)]
         for stream in self._whole():

@@ -14,6 +14,7 @@ itself by `replay`. The locks are asked what they hold, and the record of what t
 Each may be absent: a Box has no desk, a killed lock-sim no answer. What a test does on purpose is told:
     observer.store_lost(gw)             # a new stream is no surprise, and what the old one knew may be open
     observer.set_back(stream)           # its store lost its newest part: the desk is to notice numbers given twice
+    observer.other_root(gw)             # for a while: it forgets what the city signed
     observer.expect(alarm kind, ...)    # alarms at the desk that the fault is to raise
     observer.without(gw, ...)           # this gateway is not to be waited for (and stays so until .again())
 """
@@ -69,6 +70,9 @@ class Observer:
     def set_back(self, *streams):
         """Before the next look: what was taken in is judged already."""
         self.history.set_back |= set(streams)
+
+    def other_root(self, *gateways):
+        self.history.rerooted |= set(gateways)
 
     def expect(self, *alarms):
         self.expected |= set(alarms)

@@ -621,6 +621,15 @@ def test_a_store_that_was_set_back_gives_numbers_twice_and_the_desk_notices(worl
     only(observer.broken(), "alarm: event-fork, gw-1")
 
 
+def test_a_gateway_under_another_root_forgets_and_never_gets_older(story):
+    story.event("gateway.started").state({"keys": story.applied["keys"]})
+    only(story.broken(), "rollback: gw-1: staff", "is gone")
+    story.history.rerooted.add("gw-1")
+    assert story.broken() == []
+    story.event("gateway.started").state({"keys": [NOW - 5, bytes(8)]})
+    only(story.broken(), "rollback: gw-1: keys", "became")
+
+
 def test_a_lock_is_judged_also_when_its_gateways_store_was_set_back(story):
     story.history.set_back.add(STREAM)
     story.moves(story.ctis[0])
