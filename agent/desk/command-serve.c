@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* serve: the desk's daemon. Everything but readers and the words is the hub's (hub.h). */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
 #include <systemd/sd-daemon.h>
 
 #include "desk/broker-files.h"
@@ -15,6 +13,7 @@
 #include "desk/hub.h"
 #include "desk/readers.h"
 #include "desk/registry.h"
+#include "desk/serving.h"
 #include "desk/show.h"
 #include "desk/words.h"
 
@@ -193,19 +192,6 @@ static int last_alarm(struct db *db, int64_t *ret)
 	return r < 0 ? r : 0;
 }
 
-/* Two of them would take the session from each other at the broker, for ever. */
-static int be_the_only_one(const struct desk *desk)
-{
-	cleanup(freep) char *path = NULL;
-	int fd;
-
-	if (asprintf(&path, "%s/serve.lock", desk->dir) < 0)
-		return -ENOMEM;
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	/* held until the process ends, however it ends */
-	return fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
-}
-
 int command_serve(struct desk *desk, int argc, char **argv)
 {
 	struct session_options options = {.expiry_s = SESSION_EXPIRY_S};
@@ -216,7 +202,7 @@ int command_serve(struct desk *desk, int argc, char **argv)
 
 	if (argc != 1)
 		return command_usage(desk, "%s: not expected here", argv[1]);
-	r = be_the_only_one(desk);
+	r = serving_begin(desk);
 	if (r == -EWOULDBLOCK)
 		return desk_fail(desk, DESK_REFUSED, "serve runs already on %s", desk->dir);
 	if (r < 0)

@@ -13,6 +13,8 @@
 struct member {
 	char id[ID_MAX + 1];
 	bool holds;
+	bool unfiled; /* what says so */
+	uint64_t n;   /* of the receipt that says so: of a lock, the highest seen */
 };
 
 struct members {
@@ -194,21 +196,28 @@ void confirm_freep(struct confirm **c)
 	confirm_free(*c);
 }
 
-static int look_at_lock(struct confirm *c, struct member *m)
+static int judge(struct confirm *c, struct member *m, const struct receipt *receipt)
 {
-	struct receipt receipt;
-	int r = receipt_newest(c->db, m->id, &receipt);
+	int r = receipt_frees(receipt);
 
-	if (r < 0 && r != -ENOENT)
+	for (size_t i = 0; r == 0 && i < receipt->result.napplied; i++)
+		r = says(c, &receipt->result.applied[i]);
+	if (r < 0)
 		return r;
-	if (r == 0)
-		r = receipt_frees(&receipt);
-	for (size_t i = 0; r == 0 && i < receipt.result.napplied; i++)
-		r = says(c, &receipt.result.applied[i]);
-	if (r < 0 && r != -ENOENT)
-		return r;
+	m->n = receipt->result.n;
 	set_holds(&c->locks, m, r > 0);
 	return 0;
+}
+
+static int look_at_lock(struct confirm *c, struct member *m)
+{
+	struct receipt newest;
+	int r = receipt_newest(c->db, m->id, &newest);
+
+	if (r == -ENOENT || (r == 0 && newest.result.n < m->n))
+		return 0;
+	m->unfiled = m->unfiled && r < 0;
+	return r < 0 ? r : judge(c, m, &newest);
 }
 
 int confirm_locks(struct confirm *c)
@@ -220,11 +229,30 @@ int confirm_locks(struct confirm *c)
 	return r;
 }
 
-int confirm_lock(struct confirm *c, const char *lock)
+int confirm_receipt(struct confirm *c, const struct receipt *receipt)
 {
-	struct member *m = find(&c->locks, lock);
+	struct member *m = find(&c->locks, receipt->lock);
+	int r;
 
-	return m ? look_at_lock(c, m) : 0;
+	if (!m || !receipt->result.has_n)
+		return 0;
+	r = look_at_lock(c, m);
+	if (r < 0 || receipt->result.n <= m->n)
+		return r;
+	m->unfiled = true;
+	return judge(c, m, receipt);
+}
+
+int confirm_filed(struct confirm *c)
+{
+	for (size_t i = 0; i < c->locks.n; i++) {
+		struct member *m = &c->locks.list[i];
+		int r = m->unfiled ? look_at_lock(c, m) : 0;
+
+		if (r < 0 || m->unfiled)
+			return r < 0 ? r : 0;
+	}
+	return 1;
 }
 
 int confirm_gateway(struct confirm *c, const char *gateway, const struct message_state *state)

@@ -28,9 +28,13 @@ struct confirm;
 int confirm_new(struct db *db, const struct confirm_target *target, struct confirm **ret);
 void confirm_free(struct confirm *c);
 void confirm_freep(struct confirm **c);
-/* Looks at the filed receipts of all locks, or of one, anew. */
+/* Looks at the filed receipts of all locks anew. */
 int confirm_locks(struct confirm *c);
-int confirm_lock(struct confirm *c, const char *lock);
+/* A receipt that was verified, and perhaps is not filed yet. It counts from then on, until one with a
+ * higher number is filed. */
+int confirm_receipt(struct confirm *c, const struct receipt *receipt);
+/* 1: each of those is filed by now, so that every other command sees what is counted here. */
+int confirm_filed(struct confirm *c);
 int confirm_gateway(struct confirm *c, const char *gateway, const struct message_state *state);
 
 struct confirm_counts {

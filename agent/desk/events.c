@@ -262,6 +262,21 @@ static int file_new(struct db *db, const char *gateway, struct span payload,
 	return r == 0 ? tell_authorization(db, &f->event, now) : r;
 }
 
+int event_read(struct db *db, struct span payload, struct filed *ret)
+{
+	int r;
+
+	*ret = (struct filed){0};
+	r = event_parse(payload, &ret->event);
+	if (r != 0)
+		return r == -EINVAL ? REASON_MALFORMED : r;
+	if (ret->event.receipt.len == 0)
+		return 0;
+	r = receipt_read(db, ret->event.receipt, &ret->receipt);
+	ret->has_receipt = r == 0;
+	return r < 0 ? r : 0;
+}
+
 int event_file(struct db *db, const char *gateway, struct span payload, uint64_t now,
 	       struct filed *ret)
 {

@@ -23,6 +23,10 @@ void filed_deinit(struct filed *filed);
 int event_file(struct db *db, const char *gateway, struct span payload, uint64_t now,
 	       struct filed *ret);
 
+/* The same, as far as it can be told without filing anything: whether it is new is not. For who only
+ * looks on. */
+int event_read(struct db *db, struct span payload, struct filed *ret);
+
 /* Drops events that were filed before this time and stand in a whole part of their stream; what they
  * told of authorizations and receipts stays. */
 #define EVENTS_KEEP_S (14 * 86400)

@@ -6,18 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "desk/behind.h"
 #include "desk/certificates.h"
 #include "desk/fleet.h"
+#include "desk/serving.h"
 #include "desk/sign.h"
 
-#define TICK_US		 1000000
-#define PUSH_FIRST_S	 3  /* city/ reaches most within this */
-#define PUSH_PAUSE_S	 10 /* then doubling ... */
-#define PUSH_PAUSE_MAX_S 300
-#define ASK_PAUSE_S	 10
-#define ASK_BLINDLY_S	 3
-#define UNHEARD_WAIT_S	 600
-#define ASK_AGAIN_S	 120 /* a broker may have lost the newest event and the state that told of it */
+#define TICK_US	       1000000
+#define UNHEARD_WAIT_S 600
 
 struct hub {
 	const struct desk *desk;
@@ -31,6 +27,8 @@ struct hub {
 	struct current current;
 	struct hub_gateway *gateways; /* sorted by id */
 	size_t ngateways;
+	bool serves;   /* it is the hub of `serve` */
+	bool looks_on; /* another process serves: it files, pushes and asks */
 	bool signed_;
 	uint64_t ready_at; /* when the brokers had settled first */
 	char trouble[KEYRING_ERROR_CAP];
@@ -136,91 +134,6 @@ static struct hub_gateway *find_in_registry(struct hub *hub, const char *id)
 	return load_gateways(hub) < 0 ? NULL : find(hub, id);
 }
 
-/* --- pushing ---------------------------------------------------------------------------------- */
-
-struct push {
-	struct hub *hub;
-	struct hub_gateway *gateway;
-	bool send;
-	struct span digests[CURRENT_MAX];
-	size_t n;
-};
-
-static void push_one(const struct document *d, void *user)
-{
-	struct push *p = user;
-
-	p->digests[p->n++] = SPAN(d->digest);
-	if (p->send)
-		session_send_gateway(p->hub->session, TOPIC_DOCUMENT, p->gateway->id,
-				     document_span(d));
-}
-
-static bool may_push(struct hub_gateway *g, const uint8_t *digest, uint64_t now)
-{
-	if (memcmp(g->pushed_digest, digest, DIGEST_LEN) != 0) {
-		/* behind by something new: city/ has it, give that a moment */
-		memcpy(g->pushed_digest, digest, DIGEST_LEN);
-		g->behind_since = now;
-		g->push_pause = PUSH_PAUSE_S;
-		g->pushed = 0;
-	}
-	if (g->pushed == 0)
-		return now >= g->behind_since + PUSH_FIRST_S;
-	if (now < g->pushed + g->push_pause)
-		return false;
-	if (g->push_pause < PUSH_PAUSE_MAX_S)
-		g->push_pause *= 2;
-	return true;
-}
-
-static void push_behind(struct hub *hub, struct hub_gateway *g, uint64_t now)
-{
-	struct push p = {.hub = hub, .gateway = g};
-	uint8_t sha[SHA256_LEN];
-
-	if (!g->state || !strcmp(g->presence, "offline"))
-		return;
-	if (current_lacking(&hub->current, g->state, push_one, &p) == 0)
-		return;
-	crypto_sha256_of(p.digests, p.n, sha);
-	if (!may_push(g, sha, now))
-		return;
-	g->pushed = now;
-	p.send = true;
-	p.n = 0;
-	current_lacking(&hub->current, g->state, push_one, &p);
-}
-
-/* --- gaps ------------------------------------------------------------------------------------- */
-
-static int ask_missing(struct hub *hub, struct hub_gateway *g, uint64_t now)
-{
-	struct message_replay replay = {0};
-	cleanup(freep) char *json = NULL;
-	bool blindly;
-	int r;
-
-	if (!g->state || !strcmp(g->presence, "offline"))
-		return 0;
-	if (now < g->asked + (g->asked_blindly ? ASK_PAUSE_S : ASK_BLINDLY_S))
-		return 0;
-	/* A state may be older than the newest event: somewhat later, and then now and again, it is
-	 * asked blindly. What is not missing is not sent. */
-	blindly = g->asked && now >= hub->ready_at + ASK_BLINDLY_S &&
-		  (!g->asked_blindly || now >= g->asked_blindly + ASK_AGAIN_S);
-	if (blindly)
-		g->asked_blindly = now;
-	g->asked = now;
-	r = stream_missing(hub->desk->db, g->id, g->state, now, &replay.from);
-	if (r < 0 || (r == 0 && !blindly))
-		return r;
-	snprintf(replay.stream, sizeof(replay.stream), "%s", g->state->stream);
-	json = message_replay_encode(&replay);
-	return json ? session_send_gateway(hub->session, TOPIC_REPLAY, g->id, span_str(json))
-		    : -ENOMEM;
-}
-
 /* --- work ------------------------------------------------------------------------------------- */
 
 static bool settled(const struct hub *hub)
@@ -291,11 +204,23 @@ static void sign_what_is_due(struct hub *hub, uint64_t now)
 	say(hub, r >= 0 || error[0] ? error : db_error(hub->desk->db));
 }
 
+/* `serve` may have come, or gone. */
+static int share_work(struct hub *hub)
+{
+	bool looks_on = !hub->serves && serving_elsewhere(hub->desk);
+	int r = looks_on && !hub->looks_on ? filing_flush(hub->filing) : 0;
+
+	hub->looks_on = looks_on;
+	return r;
+}
+
 static int work(struct hub *hub, uint64_t now)
 {
 	/* What is published must be on disk: signing has a transaction of its own. */
 	int r = filing_flush(hub->filing);
 
+	if (r == 0)
+		r = share_work(hub);
 	if (r == 0)
 		r = load_gateways(hub);
 	if (r < 0)
@@ -307,10 +232,12 @@ static int work(struct hub *hub, uint64_t now)
 	/* A desk that may not sign does not overwrite what it may not know either. */
 	if (r >= 0 && hub->signed_)
 		r = survey_publish(hub->survey, &hub->current, now);
-	for (size_t i = 0; r >= 0 && i < hub->ngateways; i++) {
+	for (size_t i = 0; r >= 0 && !hub->looks_on && i < hub->ngateways; i++) {
+		struct hub_gateway *g = &hub->gateways[i];
+
 		if (hub->signed_)
-			push_behind(hub, &hub->gateways[i], now);
-		r = ask_missing(hub, &hub->gateways[i], now);
+			behind_push(hub->session, &hub->current, g, now);
+		r = behind_ask(hub->desk->db, hub->session, hub->ready_at, g, now);
 	}
 	return r < 0 ? r : 0;
 }
@@ -364,6 +291,15 @@ static bool is_newer(const struct hub_gateway *g, const struct message_state *st
 	       state->seq > g->state->seq || state->time > g->state->time;
 }
 
+static int file_state(struct hub *hub, const struct hub_gateway *g, struct span payload)
+{
+	int r = hub->looks_on ? 0 : filing_begin(hub->filing);
+
+	return r < 0 || hub->looks_on
+		       ? r
+		       : gateway_put_state(hub->desk->db, g->id, payload, desk_now());
+}
+
 /* The word may have changed, or which broker's counts. */
 static int note_presence(struct hub *hub, struct hub_gateway *g)
 {
@@ -373,10 +309,11 @@ static int note_presence(struct hub *hub, struct hub_gateway *g)
 	if (!strcmp(g->presence, word))
 		return 0;
 	snprintf(g->presence, sizeof(g->presence), "%s", word);
-	r = filing_begin(hub->filing);
-	return r < 0 ? r
-		     : gateway_put_presence(hub->desk->db, g->id, span_str(g->presence),
-					    desk_now());
+	if (!hub->looks_on)
+		r = filing_begin(hub->filing);
+	return r < 0 || hub->looks_on ? r
+				      : gateway_put_presence(hub->desk->db, g->id,
+							     span_str(g->presence), desk_now());
 }
 
 static void take_state(struct hub *hub, struct hub_gateway *g, const struct mqtt_message *m,
@@ -395,8 +332,7 @@ static void take_state(struct hub *hub, struct hub_gateway *g, const struct mqtt
 		presence_at_home(&g->heard, broker);
 	free(g->state);
 	g->state = steal(state);
-	if (filing_begin(hub->filing) < 0 ||
-	    gateway_put_state(hub->desk->db, g->id, m->payload, desk_now()) < 0 ||
+	if (file_state(hub, g, m->payload) < 0 ||
 	    survey_state(hub->survey, g->id, g->state, desk_now()) < 0 || note_presence(hub, g) < 0)
 		say_registry(hub);
 	if (hub->ops.gateway)
@@ -434,11 +370,25 @@ static void take_lock(struct hub *hub, const struct topic *topic, const struct m
 	if (!state || message_lock_parse(m->payload, state) != 0 ||
 	    !serves(hub, topic->gateway, topic->name))
 		return;
-	if (filing_begin(hub->filing) < 0 ||
-	    lock_put_state(hub->desk->db, topic->name, m->payload, desk_now()) < 0)
+	if (!hub->looks_on &&
+	    (filing_begin(hub->filing) < 0 ||
+	     lock_put_state(hub->desk->db, topic->name, m->payload, desk_now()) < 0))
 		say_registry(hub);
 	if (hub->ops.lock)
 		hub->ops.lock(topic->gateway, topic->name, state, hub->user);
+}
+
+static int take_event(struct hub *hub, const char *gateway, struct span payload)
+{
+	cleanup(filed_deinit) struct filed filed = {0};
+	int r;
+
+	if (!hub->looks_on)
+		return filing_event(hub->filing, gateway, payload, desk_now());
+	r = event_read(hub->desk->db, payload, &filed);
+	if (r == 0)
+		on_filed(gateway, &filed, hub);
+	return r;
 }
 
 static void on_message(const struct topic *topic, const struct mqtt_message *m, size_t broker,
@@ -468,7 +418,7 @@ static void on_message(const struct topic *topic, const struct mqtt_message *m, 
 		break;
 	case TOPIC_EVENT:
 		if (g)
-			r = filing_event(hub->filing, topic->gateway, m->payload, desk_now());
+			r = take_event(hub, topic->gateway, m->payload);
 		break;
 	case TOPIC_REQUEST:
 		if (hub->ops.request && !m->retain)
@@ -501,19 +451,22 @@ static const struct session_ops session_ops = {
 
 /* --- life ------------------------------------------------------------------------------------- */
 
-static int subscribe_all(struct session *s, bool requests)
+/* Who looks on needs the documents, and what proves that they came: a fleet's retained messages take
+ * their time. */
+static int subscribe_all(struct hub *hub)
 {
+	struct session *s = hub->session;
 	int r = session_subscribe_city(s);
 
-	if (r == 0)
+	if (r == 0 && !hub->looks_on)
 		r = session_subscribe(s, TOPIC_PRESENCE, "+", NULL);
 	if (r == 0)
 		r = session_subscribe(s, TOPIC_EVENT, "+", NULL);
-	if (r == 0)
+	if (r == 0 && !hub->looks_on)
 		r = session_subscribe(s, TOPIC_LOCK, "+", "+");
 	if (r == 0)
 		r = session_subscribe(s, TOPIC_STATE, "+", NULL);
-	if (r == 0 && requests)
+	if (r == 0 && hub->ops.request)
 		r = session_subscribe(s, TOPIC_REQUEST, "+", NULL);
 	return r;
 }
@@ -530,6 +483,7 @@ int hub_new(sd_event *event, const struct desk *desk, const struct session_optio
 	hub->ops = *ops;
 	hub->user = user;
 	hub->event = sd_event_ref(event);
+	hub->serves = options->client_id != NULL;
 	r = session_new(event, desk, options, &session_ops, hub, &hub->session);
 	if (r == 0)
 		r = survey_new(desk, hub->session, &hub->survey);
@@ -538,7 +492,9 @@ int hub_new(sd_event *event, const struct desk *desk, const struct session_optio
 	if (r == 0)
 		r = load_gateways(hub);
 	if (r == 0)
-		r = subscribe_all(hub->session, ops->request != NULL);
+		r = share_work(hub);
+	if (r == 0)
+		r = subscribe_all(hub);
 	if (r < 0)
 		return r;
 	*ret = steal(hub);

@@ -5,6 +5,9 @@
  * is due is signed, brokers and gateways that are behind are sent what they lack, gaps in event
  * streams are asked for, events and receipts are filed.
  *
+ * With a client id it is `serve`'s. Without, and while another process serves, it only looks on: it signs,
+ * publishes and follows, and leaves filing, pushing and asking to that one.
+ *
  * Nothing is signed before the brokers' retained messages have come, nor while the survey objects.
  */
 #include "desk/filing.h"

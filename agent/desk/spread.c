@@ -13,6 +13,7 @@
 #define PUBLISH_WAIT_S 10 /* for a broker, when nobody else is waited for */
 #define DRAW_MS	       100
 #define LINE_MS	       1000
+#define FILED_WAIT_MS  2000
 #define BAR	       30
 
 struct spread {
@@ -26,7 +27,7 @@ struct spread {
 	bool done, prepared;
 	int failed; /* -errno of prepare */
 	bool tty, drawn;
-	uint64_t begun, drawn_at, gateways_ms, locks_ms; /* ms */
+	uint64_t begun, drawn_at, gateways_ms, locks_ms, complete_at; /* ms */
 	struct confirm_counts shown;
 	char trouble[256];
 };
@@ -79,6 +80,14 @@ static void draw(struct spread *s, bool last)
 
 /* --- following -------------------------------------------------------------------------------- */
 
+/* `serve` files what this heard as well: a moment later, and not at all if it hangs. */
+static bool is_filed(struct spread *s, uint64_t now)
+{
+	if (!s->complete_at)
+		s->complete_at = now;
+	return confirm_filed(s->confirm) != 0 || now >= s->complete_at + FILED_WAIT_MS;
+}
+
 static void look(struct spread *s)
 {
 	struct confirm_counts c;
@@ -92,8 +101,10 @@ static void look(struct spread *s)
 	if (s->ready && session_waiting(hub_session(s->hub)) == 0)
 		s->published = true;
 	draw(s, false);
-	if (s->published && (s->options.wait_s == 0 || confirm_complete(s->confirm)))
+	if (s->published && s->options.wait_s == 0)
 		s->done = true;
+	if (s->published && confirm_complete(s->confirm))
+		s->done = is_filed(s, now);
 }
 
 /* The iat that the confirmations must name is known once the desk has signed. */
@@ -137,7 +148,7 @@ static void on_filed(const char *gateway, const struct filed *filed, void *user)
 
 	if (!filed->has_receipt)
 		return;
-	confirm_lock(s->confirm, filed->receipt.lock);
+	confirm_receipt(s->confirm, &filed->receipt);
 	look(s);
 }
 
@@ -166,7 +177,7 @@ static void on_worked(bool settled, void *user)
 	}
 	if (settled && hub_signed(s->hub) && !s->ready)
 		s->ready = aim(s) == 0;
-	/* what `serve` filed meanwhile */
+	/* what `serve` heard and this did not */
 	confirm_locks(s->confirm);
 	look(s);
 }
@@ -198,7 +209,7 @@ static int on_glance(sd_event_source *source, uint64_t usec, void *user)
 {
 	struct spread *s = user;
 
-	if (s->ready && !s->published)
+	if (s->ready && (!s->published || s->complete_at))
 		look(s);
 	else
 		draw(s, false);

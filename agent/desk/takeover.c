@@ -158,12 +158,20 @@ int takeover(const struct desk *desk, struct span document, uint64_t now)
 {
 	cleanup(db_rollbackp) struct db *tx = NULL;
 	struct token t;
+	bool readable = token_parse(document, &t) == 0 && t.kind <= TOKEN_LIST;
 	int verdict, r;
 
+	/* Each publish comes back like this: no transaction, which might have to wait for a fleet's
+	 * events. */
+	if (readable) {
+		r = document_known(desk->db, SPAN(t.digest));
+		if (r != 0)
+			return r < 0 ? r : TAKEOVER_KNOWN;
+	}
 	r = db_begin(desk->db, &tx);
 	if (r < 0)
 		return r;
-	if (token_parse(document, &t) != 0 || t.kind > TOKEN_LIST)
+	if (!readable)
 		verdict = TAKEOVER_FOREIGN;
 	else if ((verdict = document_known(desk->db, SPAN(t.digest))) == 0)
 		verdict = judge(desk->db, &t);

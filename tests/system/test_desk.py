@@ -2,6 +2,7 @@
 """The desk against a real broker and a gateway written in Python, which reads and checks what it signs."""
 
 import base64
+import fcntl
 import json
 import os
 import pty
@@ -602,6 +603,28 @@ def test_a_second_serve_refuses_to_start(served):
     assert done.status == 1 and "runs already" in done.err
     served.serve.kill()
     served.respawn(served.serve, "on the broker")
+
+
+def test_a_command_leaves_filing_to_serve_and_counts_all_the_same(served):
+    """Two that file the same wait for one another, at every message of a fleet."""
+    def filed():
+        return served.query("SELECT (SELECT count(*) FROM event), (SELECT count(*) FROM receipt)")
+    wait_for("all hold all", lambda: all(set(gw.held) == {"keys", "policy", "phones"} for gw in served.paper.values()))
+    served.desk("publish").ok()
+    served.stop_serve()
+    with open(served.path("desk", "serve.lock"), "w") as lock:  # as if it served, and filed nothing yet
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        before = filed()
+        done = served.desk("revoke", "--json", "--phone", BO[1], "--wait", "20").ok().json
+        assert done["complete"] and done["locks"]["confirmed"] == done["locks"]["total"] == 3
+        assert filed() == before
+    # nobody serves: the command files what it hears
+    served.desk("restore", "--phone", BO[1]).ok()
+    assert filed() > before
+    served.start_serve()
+    wait_for("what was said to nobody is filed as well", lambda: served.query(
+        "SELECT count(*) FROM stream WHERE whole < (SELECT max(seq) FROM event WHERE event.stream = stream.id)")
+        == [(0,)])
 
 
 def test_serve_hears_what_was_said_while_it_was_down(served):

@@ -320,17 +320,71 @@ static void a_lock_counts_by_its_receipt_with_the_highest_n(void **state)
 	r.n = 2;
 	r.applied[0] = applied_of(&after, "phones");
 	must(file(f, &r, &is_new));
-	must(confirm_lock(c, "lock-1"));
+	must(confirm_locks(c));
 	expect_counts(c, 1, 0);
 	r.n = 1;
 	r.applied[0] = applied_of(&before, "phones");
 	must(file(f, &r, &is_new));
-	must(confirm_lock(c, "lock-1"));
+	must(confirm_locks(c));
 	expect_counts(c, 1, 0);
 	/* what the lock says later counts, also when it is worse */
 	r.n = 3;
 	must(file(f, &r, &is_new));
-	must(confirm_lock(c, "lock-1"));
+	must(confirm_locks(c));
+	expect_counts(c, 0, 0);
+	document_deinit(&before);
+	document_deinit(&after);
+}
+
+static void a_receipt_counts_before_it_is_filed(void **state)
+{
+	struct desk_fixture *f = *state;
+	struct phone phone = desk_fixture_phone(f, NUMBER, NULL);
+	struct confirm_target target = {.slot = LIST_SLOT, .nindexes = 1, .bad = true};
+	cleanup(confirm_freep) struct confirm *c = NULL;
+	struct document before = desk_fixture_newest(f, LIST_SLOT, ROLE_REVOKE), after;
+	struct desk_receipt r = {.lock = "lock-1",
+				 .signer = &f->lock,
+				 .n = 5,
+				 .outcome = OUTCOME_APPLIED,
+				 .napplied = 1};
+	uint8_t bytes[TOKEN_SMALL_MAX];
+	struct receipt good;
+	bool is_new;
+
+	target.indexes[0] = phone.idx;
+	must(credential_set(f->desk.db, phone.idx, STATUS_REVOKED, NOW));
+	assert_int_equal(sign_list(&f->desk, NOW, false, f->error), 1);
+	after = desk_fixture_newest(f, LIST_SLOT, ROLE_REVOKE);
+	must(confirm_new(f->desk.db, &target, &c));
+	assert_int_equal(confirm_filed(c), 1);
+	r.applied[0] = applied_of(&after, "phones");
+	must(receipt_read(f->desk.db, span_of(bytes, desk_receipt(&r, bytes)), &good));
+	must(confirm_receipt(c, &good));
+	expect_counts(c, 1, 0);
+	assert_int_equal(confirm_filed(c), 0);
+
+	/* an older one is filed meanwhile, or comes late: order of arrival is nothing here either */
+	r.n = 4;
+	r.applied[0] = applied_of(&before, "phones");
+	must(file(f, &r, &is_new));
+	must(confirm_locks(c));
+	expect_counts(c, 1, 0);
+	must(receipt_read(f->desk.db, span_of(bytes, desk_receipt(&r, bytes)), &good));
+	must(confirm_receipt(c, &good));
+	expect_counts(c, 1, 0);
+	assert_int_equal(confirm_filed(c), 0);
+
+	r.n = 5;
+	r.applied[0] = applied_of(&after, "phones");
+	must(file(f, &r, &is_new));
+	assert_int_equal(confirm_filed(c), 1);
+	expect_counts(c, 1, 0);
+	/* what is filed with a higher number counts, also when it is worse */
+	r.n = 6;
+	r.applied[0] = applied_of(&before, "phones");
+	must(file(f, &r, &is_new));
+	must(confirm_locks(c));
 	expect_counts(c, 0, 0);
 	document_deinit(&before);
 	document_deinit(&after);
@@ -359,7 +413,7 @@ static void a_lock_that_was_released_has_nothing_to_prove_until_it_is_claimed_ag
 	r.outcome = OUTCOME_RELEASED;
 	must(file(f, &r, &is_new));
 	assert_int_equal(receipt_released(f->desk.db, "lock-1"), 1);
-	must(confirm_lock(before, "lock-1"));
+	must(confirm_locks(before));
 	expect_counts(before, 1, 0);
 	must(confirm_new(f->desk.db, &target, &after));
 	confirm_counts(after, &counts);
@@ -418,24 +472,24 @@ static void a_digest_that_the_desk_did_not_sign_proves_nothing(void **state)
 	r.applied[0] = applied_of(&after, "phones");
 	r.applied[0].digest[0] ^= 1;
 	must(file(f, &r, &is_new));
-	must(confirm_lock(c, "lock-1"));
+	must(confirm_locks(c));
 	expect_counts(c, 0, 0);
 	/* the right digest under a wrong time, or another name */
 	r.n = 2;
 	r.applied[0] = applied_of(&after, "phones");
 	r.applied[0].iat++;
 	must(file(f, &r, &is_new));
-	must(confirm_lock(c, "lock-1"));
+	must(confirm_locks(c));
 	expect_counts(c, 0, 0);
 	r.n = 3;
 	r.applied[0] = applied_of(&after, "other");
 	must(file(f, &r, &is_new));
-	must(confirm_lock(c, "lock-1"));
+	must(confirm_locks(c));
 	expect_counts(c, 0, 0);
 	r.n = 4;
 	r.applied[0] = applied_of(&after, "phones");
 	must(file(f, &r, &is_new));
-	must(confirm_lock(c, "lock-1"));
+	must(confirm_locks(c));
 	expect_counts(c, 1, 0);
 	document_deinit(&after);
 }
@@ -686,6 +740,7 @@ int main(void)
 		test(the_answer_to_a_reader_is_no_opening),
 		test(an_opening_after_the_revocation_is_an_alarm),
 		test(a_lock_counts_by_its_receipt_with_the_highest_n),
+		test(a_receipt_counts_before_it_is_filed),
 		test(a_lock_that_was_released_has_nothing_to_prove_until_it_is_claimed_again),
 		test(a_removed_locks_name_is_not_for_other_hardware),
 		test(a_digest_that_the_desk_did_not_sign_proves_nothing),
