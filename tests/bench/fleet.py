@@ -254,10 +254,14 @@ class Fleet:
         begun = time.monotonic()
         self.start_city()
         self.homes = [Home(self, i + 1) for i in range(self.n)]
-        for i in range(0, self.n, WAVE):
-            self.start_simulators(self.homes[i:i + WAVE])
-        simulators = time.monotonic()
-        self.enrol(self.homes)
+        with concurrent.futures.ThreadPoolExecutor(1) as desk:  # while the next ones start
+            waiting = []
+            for i in range(0, self.n, WAVE):
+                self.start_simulators(self.homes[i:i + WAVE])
+                waiting.append(desk.submit(self.enrol, self.homes[i:i + WAVE]))
+            simulators = time.monotonic()
+            for wave in waiting:
+                wave.result()
         enrolled = time.monotonic()
         observer = Observer(self)
         try:
@@ -273,8 +277,8 @@ class Fleet:
             wait_for("every lock current: " + self.dir, lambda: observer.all_current(locks), timeout, every=0.2)
         finally:
             observer.close()
-        self.log(f"{self.n} homes: simulators {simulators - begun:.1f} s, enrolled in {enrolled - simulators:.1f} s, "
-                 f"gateways online after {online - enrolled:.1f} s more, locks current "
+        self.log(f"{self.n} homes: simulators {simulators - begun:.1f} s, enrolled {enrolled - simulators:.1f} s "
+                 f"after that, gateways online after {online - enrolled:.1f} s more, locks current "
                  f"{time.monotonic() - online:.1f} s later")
         return self
 
