@@ -244,6 +244,8 @@ static int conclude(struct gateway *gw, struct event *event, enum store_phase ph
 	else if (gw->nunsaid == 0)
 		r = gateway_stored(gw, store_phase(gw->store, event->cti, phase, first, text),
 				   "outcome");
+	if (r == 0)
+		gateway_event_stored(gw, text); /* first: somebody waits for it */
 	if (event->outcome == OUTCOME_DONE)
 		gw->counters.done++;
 	else if (event->outcome == OUTCOME_FAILED)
@@ -253,10 +255,7 @@ static int conclude(struct gateway *gw, struct event *event, enum store_phase ph
 	log_fact(event->outcome == OUTCOME_DONE ? LOG_INFO : LOG_NOTICE, "authorization outcome",
 		 "LOCK", event->lock, "CTI", hex_cti(event->cti, cti), "OUTCOME",
 		 outcome_word(event->outcome), "REASON", reason_word(event->reason), NULL);
-	if (r < 0)
-		return gateway_unsaid_outcome(gw, event, phase, first);
-	gateway_event_stored(gw, text);
-	return 0;
+	return r < 0 ? gateway_unsaid_outcome(gw, event, phase, first) : 0;
 }
 
 void gateway_outcome(struct gateway_lock *gl, const struct lock_command *command,

@@ -22,9 +22,9 @@ char *gateway_event_encode(struct gateway *gw, struct event *event)
 
 void gateway_event_stored(struct gateway *gw, const char *text)
 {
+	gateway_outbox(gw);
 	if (gw->control)
 		(void)control_event(gw->control, text);
-	gateway_outbox(gw);
 }
 
 static int write_event(struct gateway *gw, struct event *event)
