@@ -19,12 +19,13 @@
 static const struct option options[] = {
 	{"request", required_argument, NULL, 'q'},
 	{"out", required_argument, NULL, 'o'},
+	{"broker", required_argument, NULL, 'b'},
 	{"replace", no_argument, NULL, 'r'},
 	{0},
 };
 
 struct gateway_args {
-	const char *id, *request, *out;
+	const char *id, *request, *out, *broker;
 	bool replace;
 };
 
@@ -38,6 +39,8 @@ static int parse(const struct desk *desk, int argc, char **argv, struct gateway_
 			a->request = optarg;
 		else if (c == 'o')
 			a->out = optarg;
+		else if (c == 'b')
+			a->broker = optarg;
 		else if (c == 'r')
 			a->replace = true;
 		else
@@ -137,14 +140,16 @@ int command_gateway_add(struct desk *desk, int argc, char **argv)
 	if (r != 0)
 		return r;
 	if (!a.request)
-		return a.replace || a.out ? command_usage(desk, "--request FILE is needed as well")
-					  : add_plain(desk, &a);
+		return a.replace || a.out || a.broker
+			       ? command_usage(desk, "--request FILE is needed as well")
+			       : add_plain(desk, &a);
 	r = read_request(desk, a.request, request, &len);
 	if (r != 0)
 		return r;
 	order.gateway = a.id;
 	order.request = span_of(request, len);
 	order.replace = a.replace;
+	order.broker = a.broker;
 	r = enrol(desk, &order, &answer, error);
 	if (r != 0)
 		return error[0] ? desk_fail(desk, DESK_REFUSED, "%s", error)
@@ -162,7 +167,7 @@ int command_gateway_revoke(struct desk *desk, int argc, char **argv)
 	bool already = false;
 	int r = parse(desk, argc, argv, &a);
 
-	if (r == 0 && (a.request || a.out || a.replace))
+	if (r == 0 && (a.request || a.out || a.replace || a.broker))
 		r = command_usage(desk, "an id, and no option, is needed");
 	if (r != 0)
 		return r;

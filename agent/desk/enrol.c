@@ -69,29 +69,60 @@ static int append_ca(struct enrolment *e, const char *path, char error[static EN
 				X509_PEM_MAX);
 }
 
-static int fill_brokers(const struct desk *desk, struct enrolment *e,
-			char error[static ENROL_ERROR_CAP])
+static int add_broker(struct enrolment *e, const struct brokers *brokers, size_t i,
+		      char error[static ENROL_ERROR_CAP])
+{
+	const struct mqtt_broker *b = &brokers->list[i];
+	struct brokers_place place = brokers_public(brokers, i);
+
+	if (!b->ca_file)
+		return refuse(error,
+			      "broker %s has no --ca, and gateways are enrolled over TLS "
+			      "only: 'config set --broker %s --ca FILE', or let 'broker "
+			      "files --host' make its certificate",
+			      b->host, b->host);
+	snprintf(e->brokers[e->nbrokers].host, sizeof(e->brokers[0].host), "%s", place.host);
+	e->brokers[e->nbrokers++].port = place.port;
+	return append_ca(e, b->ca_file, error);
+}
+
+/* The one of a district, by where gateways find it. -ENOENT. */
+static int find_broker(const struct brokers *brokers, const char *text, size_t *ret)
+{
+	for (size_t i = 0; i < brokers->n; i++) {
+		struct brokers_place place = brokers_public(brokers, i);
+		char full[BROKER_TEXT_CAP + 8];
+
+		snprintf(full, sizeof(full), strchr(place.host, ':') ? "[%s]:%u" : "%s:%u",
+			 place.host, place.port);
+		if (strcmp(text, place.host) != 0 && strcmp(text, full) != 0)
+			continue;
+		*ret = i;
+		return 0;
+	}
+	return -ENOENT;
+}
+
+/* The gateway's own broker first, then the set in its order: where it goes when that is away. */
+static int fill_brokers(const struct desk *desk, const struct enrolment_order *o,
+			struct enrolment *e, char error[static ENROL_ERROR_CAP])
 {
 	cleanup(freep) struct brokers *brokers = malloc(sizeof(*brokers));
 	int r = brokers ? brokers_load(desk->db, brokers) : -ENOMEM;
+	size_t first = 0;
 
 	if (r == -ENOENT)
 		return refuse(error, "no broker is set: 'config set --broker'");
-	for (size_t i = 0; r == 0 && i < brokers->n; i++) {
-		const struct mqtt_broker *b = &brokers->list[i];
-		struct brokers_place place = brokers_public(brokers, i);
-
-		if (!b->ca_file)
-			return refuse(error,
-				      "broker %s has no --ca, and gateways are enrolled over TLS "
-				      "only: 'config set --broker %s --ca FILE', or let 'broker "
-				      "files --host' make its certificate",
-				      b->host, b->host);
-		r = append_ca(e, b->ca_file, error);
-		snprintf(e->brokers[i].host, sizeof(e->brokers[i].host), "%s", place.host);
-		e->brokers[i].port = place.port;
-		e->nbrokers = i + 1;
-	}
+	if (r == 0 && o->broker && find_broker(brokers, o->broker, &first) < 0)
+		return refuse(error,
+			      "no broker %s is in the set: 'config show' names them, as gateways "
+			      "find them",
+			      o->broker);
+	if (r == 0)
+		r = add_broker(e, brokers, first, error);
+	for (size_t i = 0; r == 0 && i < brokers->n; i++)
+		if (i != first)
+			r = add_broker(e, brokers, i, error);
 	return r;
 }
 
@@ -150,7 +181,7 @@ static int write_text(const struct desk *desk, const struct enrolment_order *o,
 	e.certificate = strdup(certificate);
 	if (!e.certificate)
 		return -ENOMEM;
-	r = fill_brokers(desk, &e, error);
+	r = fill_brokers(desk, o, &e, error);
 	if (r == 0)
 		r = fill_root(desk, &e);
 	if (r == 0)

@@ -12,6 +12,7 @@
 struct enrolment_order {
 	const char *gateway;
 	struct span request; /* PKCS#10 in PEM */
+	const char *broker;  /* HOST or HOST:PORT, the one that it prefers; NULL: the first */
 	bool replace;	     /* another key may take the place of the one enrolled before */
 	uint64_t now;
 };

@@ -42,10 +42,11 @@ static const struct command commands[] = {
 	{"staff list", "", "Lists people and phones.", command_staff_list},
 	{"staff remove", WHO " " WAIT, "Revokes, and forgets the person's data.",
 	 command_staff_remove},
-	{"gateway add", "ID [--request FILE|- [--replace] [--out FILE]]",
+	{"gateway add", "ID [--request FILE|- [--replace] [--out FILE] [--broker HOST[:PORT]]]",
 	 "Adds a gateway; with its request, enrols it.\nWrites the enrolment file of the box, with "
 	 "a client certificate for the key in the request.\nAgain with the same key: a new file; "
-	 "with another key (a new box): --replace.",
+	 "with another key (a new box): --replace.\n--broker names the one of the set that it "
+	 "prefers, as gateways find it; the others follow.",
 	 command_gateway_add},
 	{"gateway revoke", "ID",
 	 "Revokes a gateway: no broker lets it in, no certificate is issued to it.",

@@ -100,6 +100,23 @@ def test_without_out_the_file_goes_to_standard_output_and_a_request_may_come_by_
     assert said["root"] == next(k["kid"] for k in city.desk("keys", "show", "--json").json if k["role"] == "root")
 
 
+def test_a_gateway_prefers_the_broker_of_its_district_and_falls_back_to_the_others(city):
+    ca = city.path("broker-files", "ca.pem")
+    city.desk("config", "set", *(w for n, place in enumerate(("north.example:8883", "south.example", "[fd00::1]:9"))
+                                 for w in ("--broker", f"127.0.0.1:{n + 1}", "--ca", ca, "--public", place))).ok()
+    north, south, six = ({"host": "north.example", "port": 8883}, {"host": "south.example", "port": 8883},
+                         {"host": "fd00::1", "port": 9})
+    box = city.box("gw-17")
+    for words, wanted in (([], [north, south, six]), (["--broker", "south.example"], [south, north, six]),
+                          (["--broker", "south.example:8883"], [south, north, six]),
+                          (["--broker", "[fd00::1]:9"], [six, north, south])):
+        said = box.add("--json", *words).ok().json
+        assert read_enrolment(said["enrolment"])["brokers"] == wanted, words
+    wrong = box.add("--broker", "south.example:1")
+    assert wrong.status == 1 and "no broker south.example:1 is in the set" in wrong.err
+    assert city.desk("gateway", "add", "gw-18", "--broker", "south.example").status == 2
+
+
 def test_a_lifetime_may_be_set_and_ends_with_the_authority(city):
     city.desk("config", "set", "--certificate-lifetime", "10d").ok()
     life = city.enrolled("gw-1").certificate.not_valid_after - datetime.datetime.utcnow()
