@@ -111,9 +111,8 @@ def scratch_parent(out):
 def run_here(args):
     """One part in this process; its rows go to OUT/NAME.json."""
     name = args.names[0]
-    scratch = tempfile.mkdtemp(prefix="lockbridge-bench-", dir=scratch_parent(args.out))
-    tempfile.tempdir = os.environ["TMPDIR"] = scratch  # a World's folder, too
-    bench = Bench(name, args.quick, args.out, scratch)
+    tempfile.tempdir = os.environ["TMPDIR"] = args.scratch  # a World's folder, too
+    bench = Bench(name, args.quick, args.out, args.scratch)
     early, skipped = None, None
     try:
         importlib.import_module(f"measure_{name}").run(bench)
@@ -122,8 +121,6 @@ def run_here(args):
     except BaseException:
         early = traceback.format_exc()
         bench.log(early)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     with open(os.path.join(args.out, name + ".json"), "w", encoding="utf-8") as f:
         json.dump({"name": name, "early": early, "skipped": skipped, "rows": bench.rows}, f, indent=1)
     return 0 if early is None else 2
@@ -131,14 +128,18 @@ def run_here(args):
 
 def run_apart(name, args):
     """One part in a process of its own: what it starts and changes stays there."""
-    words = [sys.executable, "-B", os.path.abspath(__file__), "--here", "--out", args.out, name]
+    scratch = tempfile.mkdtemp(prefix="lockbridge-bench-", dir=scratch_parent(args.out))
+    words = [sys.executable, "-B", os.path.abspath(__file__), "--here", "--out", args.out, "--scratch", scratch, name]
     told, begun = os.path.join(args.out, name + ".json"), time.monotonic()
     if os.path.exists(told):
         os.unlink(told)
     print(f"{name} ...", end="", flush=True)
-    with open(os.path.join(args.out, name + ".log"), "wb") as log:
-        status = subprocess.run(words + (["--quick"] if args.quick else []), stdout=log, stderr=log,
-                                stdin=subprocess.DEVNULL, check=False).returncode
+    try:
+        with open(os.path.join(args.out, name + ".log"), "wb") as log:
+            status = subprocess.run(words + (["--quick"] if args.quick else []), stdout=log, stderr=log,
+                                    stdin=subprocess.DEVNULL, check=False).returncode
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     try:
         with open(told, encoding="utf-8") as f:
             result = json.load(f)
@@ -209,6 +210,7 @@ def main():
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", default=os.path.join(BUILD, "bench"))
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--scratch", help=argparse.SUPPRESS)
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
     args.out = os.path.abspath(args.out)

@@ -284,7 +284,7 @@ def gateway_rows(bench, sizes, found):
 def plot(bench, figures):
     lines = ["set terminal svg size 1200,900 font 'sans,13' background '#ffffff'",
              f"set output '{os.path.join(bench.out, 'growth.svg')}'", "set multiplot layout 2,2",
-             "set logscale xy", "set grid", "set key top left", "set format x '%.0s%c'"]
+             "set logscale xy", "set grid", "set key below", "set format x '%.0s%c'"]
     for name, title, x, y, columns in PLOTS:
         data = os.path.join(bench.out, f"growth-{name}.dat")
         with open(data, "w", encoding="utf-8") as f:
