@@ -284,10 +284,10 @@ class Fleet:
 
     # --- looking ---
 
-    def settled(self, timeout=120):
+    def settled(self, timeout=300):
         """Until the desk has proof that every gateway and every lock holds its newest documents."""
         def look():
-            return self.desk("publish", "--wait", "1s").status == 0
+            return self.desk("publish", "--wait", "60s").status == 0
         wait_for("the whole fleet confirmed", look, timeout, every=0.5)
 
     def revoke(self, phone, wait="120s"):
