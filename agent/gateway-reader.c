@@ -51,8 +51,6 @@ static int restore(const char *slot, struct span document, struct span under, vo
 	struct gate_output out = {0};
 	struct gateway_lock *gl;
 
-	if (strncmp(slot, PREFIX, strlen(PREFIX)) != 0)
-		return 0;
 	if (judge(gw, document, &out) != 0)
 		return 0; /* out of time: the city sends a new one when `state` lacks it */
 	gl = gateway_lock_find(gw, out.token.aud);
@@ -66,7 +64,7 @@ static int restore(const char *slot, struct span document, struct span under, vo
 
 void gateway_readers_restore(struct gateway *gw)
 {
-	(void)store_each_document(gw->store, restore, gw);
+	(void)store_each_document_of(gw->store, PREFIX, restore, gw);
 }
 
 static int drop(const char *slot, struct span document, struct span under, void *user)
@@ -75,8 +73,6 @@ static int drop(const char *slot, struct span document, struct span under, void 
 	struct gate_output out = {0};
 	struct gateway_lock *gl;
 
-	if (strncmp(slot, PREFIX, strlen(PREFIX)) != 0)
-		return 0;
 	gl = gateway_lock_find(gw, span_str(slot + strlen(PREFIX)));
 	if (!gl || !gl->reader_exp || judge(gw, document, &out) == 0)
 		return 0;
@@ -87,5 +83,5 @@ static int drop(const char *slot, struct span document, struct span under, void 
 
 void gateway_readers_check(struct gateway *gw)
 {
-	(void)store_each_document(gw->store, drop, gw);
+	(void)store_each_document_of(gw->store, PREFIX, drop, gw);
 }

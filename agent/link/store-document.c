@@ -72,11 +72,19 @@ int store_delete_documents(struct store *s, const char *prefix)
 
 int store_each_document(struct store *s, store_document_fn fn, void *user)
 {
-	cleanup(db_end) struct db_query q = db_query(
-		s->db, "SELECT slot, ord, content, under, sum FROM document ORDER BY ord, slot");
+	return store_each_document_of(s, "", fn, user);
+}
+
+int store_each_document_of(struct store *s, const char *prefix, store_document_fn fn, void *user)
+{
+	cleanup(db_end) struct db_query q =
+		db_query(s->db, "SELECT slot, ord, content, under, sum FROM document"
+				" WHERE substr(slot, 1, ?) = ? ORDER BY ord, slot");
 	bool damaged = false;
 	int r;
 
+	db_bind_int(&q, (int64_t)strlen(prefix));
+	db_bind_text(&q, prefix);
 	while ((r = db_step(&q)) > 0) {
 		struct span document = db_blob(&q, 2), under = db_blob(&q, 3);
 		const char *slot = db_text(&q, 0);

@@ -76,6 +76,9 @@ typedef int (*store_document_fn)(const char *slot, struct span document, struct 
 /* -EBADMSG if any row is damaged or missing (after the sound ones were given). fn must not change
  * the store. */
 int store_each_document(struct store *store, store_document_fn fn, void *user);
+/* Those whose slot begins so: a list of 128 KiB need not be read, and summed up, for a small one. */
+int store_each_document_of(struct store *store, const char *prefix, store_document_fn fn,
+			   void *user);
 
 /* --- authorizations: at most once --- */
 

@@ -138,6 +138,20 @@ static void documents_come_back_in_order(void **state)
 	assert_string_equal(seen.text, "keys/a=KA/ ");
 }
 
+static void documents_of_one_kind_are_read_alone(void **state)
+{
+	struct files *f = *state;
+	struct seen seen = {0};
+	const struct span none = span_str("");
+
+	assert_int_equal(store_put_document(f->store, "reader/b", 2, span_str("B"), none), 0);
+	assert_int_equal(store_put_document(f->store, "readers", 0, span_str("X"), none), 0);
+	assert_int_equal(store_put_document(f->store, "list/reader/", 0, span_str("L"), none), 0);
+	assert_int_equal(store_put_document(f->store, "reader/a", 1, span_str("A"), none), 0);
+	assert_int_equal(store_each_document_of(f->store, "reader/", see_document, &seen), 0);
+	assert_string_equal(seen.text, "reader/a=A/ reader/b=B/ ");
+}
+
 static void the_largest_document_fits(void **state)
 {
 	struct files *f = *state;
@@ -579,6 +593,7 @@ int main(void)
 		test(the_stores_own_values_are_its_own),
 		test(a_stream_is_random_and_stays),
 		test(documents_come_back_in_order),
+		test(documents_of_one_kind_are_read_alone),
 		test(the_largest_document_fits),
 		test(changes_of_one_transaction_are_all_there_or_none),
 		test(a_new_store_knows_that_it_follows_a_damaged_one),
