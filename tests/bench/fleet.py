@@ -137,7 +137,7 @@ class Home:
         p = self.processes[role]
         if not p.running():
             raise Failure(f"{p.name} ended early, see {p.log}:\n{p.output()[-1000:]}")
-        return text in p.output()
+        return not text or text in p.output()
 
     def take_key(self):
         for line in self.processes["lock-sim"].output().splitlines():
@@ -147,7 +147,7 @@ class Home:
     def configure(self):
         """The lock's address: radio-sim numbers its radios, hci1 is the second."""
         f = self.fleet
-        user = f' user = "{f.user[0]}"; password_file = "{f.password_file}";' if f.user else ""
+        user = f' username = "{f.user[0]}"; password_file = "{f.password_file}";' if f.user else ""
         with open(self.path("conf"), "w") as out:
             out.write(f'gateway = "{self.gateway}";\nroot_key_file = "{f.root_key}";\n'
                       f'root_topic = "{f.root}";\nstate_dir = "{self.path("state")}";\n'
@@ -271,7 +271,8 @@ class Fleet:
                     h.start_gateway()
                 names = {h.gateway for h in wave}
                 wait_for("a wave of gateways online: " + self.dir,
-                         lambda: names <= observer.presence.keys(), timeout, every=0.05)
+                         lambda: all(h.said("lockbridged", "") for h in wave) and names <= observer.presence.keys(),
+                         timeout, every=0.05)
             online = time.monotonic()
             locks = [h.lock for h in self.homes]
             wait_for("every lock current: " + self.dir, lambda: observer.all_current(locks), timeout, every=0.2)
