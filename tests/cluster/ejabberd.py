@@ -230,11 +230,13 @@ def over_cluster(World):
             change.setdefault("brokers", self.brokers("a", "b"))
             return super().gateway_config(gw, **change)
 
+        desk_on = "ba"
+
         def desk(self, *words, timeout=90):
-            """`init` names both nodes instead of the one broker that the caller knows."""
+            """`init` names the nodes instead of the one broker that the caller knows."""
             if words[0] == "init" and "--broker" in words:
                 at = words.index("--broker")
-                both = [w for n in "ba" for w in ("--broker", f"127.0.0.1:{self.node_ports[n]}", "--user", "desk",
+                both = [w for n in self.desk_on for w in ("--broker", f"127.0.0.1:{self.node_ports[n]}", "--user", "desk",
                                                   "--password-file", self.password())]
                 words = (*words[:at], *both, *words[at + 2:])
             return super().desk(*words, timeout=timeout)
