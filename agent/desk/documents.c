@@ -109,7 +109,8 @@ int document_by_digest(struct db *db, const char *slot, struct span digest, stru
 
 int document_known(struct db *db, struct span digest)
 {
-	cleanup(db_end) struct db_query q = db_query(db, "SELECT 1 FROM document WHERE digest = ?");
+	cleanup(db_end) struct db_query q =
+		db_query_kept(db, "SELECT 1 FROM document WHERE digest = ?");
 
 	db_bind_blob(&q, digest);
 	return db_step(&q);
@@ -195,7 +196,7 @@ int foreign_put(struct db *db, struct span digest, uint64_t now, const char *why
 int foreign_known(struct db *db, struct span digest)
 {
 	cleanup(db_end) struct db_query q =
-		db_query(db, "SELECT 1 FROM foreign_document WHERE digest = ?");
+		db_query_kept(db, "SELECT 1 FROM foreign_document WHERE digest = ?");
 
 	db_bind_blob(&q, digest);
 	return db_step(&q);

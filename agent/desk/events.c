@@ -20,11 +20,11 @@ void filed_deinit(struct filed *filed)
 
 static int stream_open(struct db *db, const char *gateway, const char *stream, uint64_t now)
 {
-	cleanup(db_end) struct db_query add = db_query(
+	cleanup(db_end) struct db_query add = db_query_kept(
 		db,
 		"INSERT INTO stream (id, gateway, first) VALUES (?, ?, ?) ON CONFLICT DO NOTHING");
 	cleanup(db_end) struct db_query owner =
-		db_query(db, "SELECT gateway FROM stream WHERE id = ?");
+		db_query_kept(db, "SELECT gateway FROM stream WHERE id = ?");
 	int r;
 
 	db_bind_text(&add, stream);
@@ -64,7 +64,7 @@ static int look_at(struct db_query *q, const char *stream, uint64_t seq,
 static int set_whole(struct db *db, const char *stream, uint64_t whole, uint64_t lost)
 {
 	cleanup(db_end) struct db_query q =
-		db_query(db, "UPDATE stream SET whole = ?, lost = lost + ? WHERE id = ?");
+		db_query_kept(db, "UPDATE stream SET whole = ?, lost = lost + ? WHERE id = ?");
 
 	db_bind_uint(&q, whole);
 	db_bind_uint(&q, lost);
@@ -77,7 +77,7 @@ static int stream_extend(struct db *db, const char *gateway, const char *stream,
 			 uint64_t now)
 {
 	cleanup(db_end) struct db_query q =
-		db_query(db, "SELECT sha, prev FROM event WHERE stream = ? AND seq = ?");
+		db_query_kept(db, "SELECT sha, prev FROM event WHERE stream = ? AND seq = ?");
 	uint8_t before[SHA256_LEN] = {0}, sha[SHA256_LEN], prev[SHA256_LEN];
 	uint64_t from = whole;
 	bool has_before = whole == 0;
@@ -108,7 +108,8 @@ static int stream_extend(struct db *db, const char *gateway, const char *stream,
 
 static int stream_whole(struct db *db, const char *stream, uint64_t *ret)
 {
-	cleanup(db_end) struct db_query q = db_query(db, "SELECT whole FROM stream WHERE id = ?");
+	cleanup(db_end) struct db_query q =
+		db_query_kept(db, "SELECT whole FROM stream WHERE id = ?");
 	int r;
 
 	db_bind_text(&q, stream);
@@ -120,7 +121,7 @@ static int stream_whole(struct db *db, const char *stream, uint64_t *ret)
 static int stream_newest(struct db *db, const char *stream, uint64_t *ret)
 {
 	cleanup(db_end) struct db_query q =
-		db_query(db, "SELECT coalesce(max(seq), 0) FROM event WHERE stream = ?");
+		db_query_kept(db, "SELECT coalesce(max(seq), 0) FROM event WHERE stream = ?");
 	int r;
 
 	db_bind_text(&q, stream);
@@ -129,13 +130,38 @@ static int stream_newest(struct db *db, const char *stream, uint64_t *ret)
 	return r < 0 ? r : 0;
 }
 
+/* 1: all is here, and under this gateway, as nearly always: no transaction is needed to see that. */
+static int stream_complete(struct db *db, const char *gateway, const struct message_state *state,
+			   uint64_t *ret_from)
+{
+	cleanup(db_end) struct db_query q =
+		db_query_kept(db, "SELECT whole FROM stream WHERE id = ? AND gateway = ?");
+	uint64_t whole, newest;
+	int r;
+
+	db_bind_text(&q, state->stream);
+	db_bind_text(&q, gateway);
+	r = db_step(&q);
+	if (r <= 0)
+		return r;
+	whole = db_uint(&q, 0);
+	if (whole == 0 || whole < state->seq || state->oldest > whole + 1)
+		return 0;
+	r = stream_newest(db, state->stream, &newest);
+	*ret_from = whole + 1;
+	return r < 0 ? r : newest <= whole;
+}
+
 int stream_missing(struct db *db, const char *gateway, const struct message_state *state,
 		   uint64_t now, uint64_t *ret_from)
 {
 	cleanup(db_rollbackp) struct db *tx = NULL;
 	uint64_t whole = 0, newest = 0;
-	int r = db_begin(db, &tx);
+	int r = stream_complete(db, gateway, state, ret_from);
 
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = db_begin(db, &tx);
 	if (r == 0)
 		r = stream_open(db, gateway, state->stream, now);
 	if (r == 0)
@@ -183,7 +209,7 @@ static int is_filed(struct db *db, const char *gateway, const struct event *e,
 		    const uint8_t sha[static SHA256_LEN], uint64_t now)
 {
 	cleanup(db_end) struct db_query q =
-		db_query(db, "SELECT sha, prev FROM event WHERE stream = ? AND seq = ?");
+		db_query_kept(db, "SELECT sha, prev FROM event WHERE stream = ? AND seq = ?");
 	uint8_t old[SHA256_LEN], prev[SHA256_LEN];
 	int r = look_at(&q, e->stream, e->seq, old, prev);
 	uint64_t whole;
@@ -203,7 +229,7 @@ static int is_filed(struct db *db, const char *gateway, const struct event *e,
 static int put(struct db *db, const char *gateway, const struct event *e, struct span payload,
 	       const uint8_t sha[static SHA256_LEN], uint64_t now)
 {
-	cleanup(db_end) struct db_query q = db_query(
+	cleanup(db_end) struct db_query q = db_query_kept(
 		db, "INSERT INTO event (stream, seq, gateway, time, type, lock, cti, payload, sha,"
 		    " prev, filed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
 	cleanup(freep) char *text = strndup((const char *)payload.data, payload.len);

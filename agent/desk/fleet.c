@@ -20,7 +20,7 @@ int gateway_add(struct db *db, const char *id, uint64_t now)
 
 int gateway_known(struct db *db, const char *id)
 {
-	cleanup(db_end) struct db_query q = db_query(db, "SELECT 1 FROM gateway WHERE id = ?");
+	cleanup(db_end) struct db_query q = db_query_kept(db, "SELECT 1 FROM gateway WHERE id = ?");
 
 	db_bind_text(&q, id);
 	return db_step(&q);
@@ -43,7 +43,7 @@ int gateway_each(struct db *db, int (*fn)(const char *id, void *user), void *use
 /* value: NUL-free text; sql sets it, its time, for an id. */
 static int put_text(struct db *db, const char *sql, const char *id, struct span text, uint64_t now)
 {
-	cleanup(db_end) struct db_query q = db_query(db, sql);
+	cleanup(db_end) struct db_query q = db_query_kept(db, sql);
 	cleanup(freep) char *copy = strndup((const char *)text.data, text.len);
 
 	if (!copy)
@@ -149,9 +149,9 @@ int lock_said_unowned(struct db *db, const char *id)
 
 static int read_gateways(struct db *db, struct lock_row *lock)
 {
-	cleanup(db_end) struct db_query q =
-		db_query(db, "SELECT gateway FROM lock_gateway JOIN gateway ON gateway.id = gateway"
-			     " WHERE lock = ? AND revoked IS NULL ORDER BY rank");
+	cleanup(db_end) struct db_query q = db_query_kept(
+		db, "SELECT gateway FROM lock_gateway JOIN gateway ON gateway.id = gateway"
+		    " WHERE lock = ? AND revoked IS NULL ORDER BY rank");
 	int r;
 
 	db_bind_text(&q, lock->id);
@@ -175,7 +175,7 @@ static int lock_from(struct db *db, struct db_query *q, struct lock_row *ret)
 int lock_find(struct db *db, const char *id, struct lock_row *ret)
 {
 	cleanup(db_end) struct db_query q =
-		db_query(db, "SELECT id, pub, added FROM lock WHERE id = ?");
+		db_query_kept(db, "SELECT id, pub, added FROM lock WHERE id = ?");
 	int r;
 
 	db_bind_text(&q, id);

@@ -11,7 +11,7 @@
 static int is_served(struct db *db, const char *gateway, const char *lock)
 {
 	cleanup(db_end) struct db_query q =
-		db_query(db, "SELECT 1 FROM lock_gateway WHERE gateway = ? AND lock = ?");
+		db_query_kept(db, "SELECT 1 FROM lock_gateway WHERE gateway = ? AND lock = ?");
 
 	db_bind_text(&q, gateway);
 	db_bind_text(&q, lock);
@@ -22,7 +22,7 @@ static int is_served(struct db *db, const char *gateway, const char *lock)
 static int is_due(struct db *db, const struct hub_gateway *g, const char *lock, bool held,
 		  uint64_t now)
 {
-	cleanup(db_end) struct db_query q = db_query(
+	cleanup(db_end) struct db_query q = db_query_kept(
 		db, "SELECT pub, exp, sent, kid = (SELECT kid FROM key WHERE role = 'authorize'"
 		    " AND dropped IS NULL) FROM reader WHERE gateway = ? AND lock = ?");
 	int r;

@@ -51,12 +51,12 @@ int receipt_read(struct db *db, struct span bytes, struct receipt *ret)
 static int put(struct db *db, struct span bytes, const struct receipt *c, const char *gateway,
 	       uint64_t now)
 {
-	cleanup(db_end) struct db_query q = db_query(
+	cleanup(db_end) struct db_query q = db_query_kept(
 		db,
 		"INSERT INTO receipt (lock, n, sha, bytes, cti, outcome, reason, via, iat, gateway,"
 		" filed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING");
 	cleanup(db_end) struct db_query others =
-		db_query(db, "SELECT count(*) FROM receipt WHERE lock = ? AND n = ?");
+		db_query_kept(db, "SELECT count(*) FROM receipt WHERE lock = ? AND n = ?");
 	uint8_t sha[SHA256_LEN];
 	int r;
 
@@ -163,7 +163,7 @@ int receipt_file(struct db *db, struct span bytes, const char *gateway, uint64_t
 
 int receipt_newest(struct db *db, const char *lock, struct receipt *ret)
 {
-	cleanup(db_end) struct db_query q = db_query(
+	cleanup(db_end) struct db_query q = db_query_kept(
 		db, "SELECT bytes FROM receipt WHERE lock = ? ORDER BY n DESC, filed DESC LIMIT 1");
 	struct token t;
 	int r;

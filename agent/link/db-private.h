@@ -4,7 +4,7 @@
 #include "link/db-file.h"
 #include "link/db.h"
 
-#define DB_KEPT 8
+#define DB_KEPT 24
 
 struct db_kept {
 	const char *sql; /* the caller's, and constant; NULL: free */

@@ -621,10 +621,15 @@ static void a_stream_that_another_gateway_goes_on_with_is_an_alarm(void **state)
 	struct stream s = {0};
 	char *one = next_event(&s, (struct event){.type = EVENT_STARTED});
 	char *two = next_event(&s, (struct event){.type = EVENT_STARTED});
+	struct message_state at = state_of(1, 1);
+	uint64_t from;
 	bool is_new;
 
 	must(gateway_add(f->desk.db, "gw-2", NOW));
 	must(take(f, "gw-1", one, &is_new));
+	/* the copy says what it holds, before it has anything to tell */
+	assert_int_equal(stream_missing(f->desk.db, "gw-2", &at, NOW, &from), 0);
+	assert_int_equal(alarms(f, "stream-moved"), 1);
 	must(take(f, "gw-2", two, &is_new));
 	assert_int_equal(alarms(f, "stream-moved"), 1);
 	free(one);
