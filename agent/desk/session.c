@@ -389,6 +389,31 @@ int session_subscribe_city(struct session *s)
 	return subscribe(s, filter);
 }
 
+static bool says(const struct item *i, const char *topic, const struct session_message *m)
+{
+	return !strcmp(i->topic, topic) && i->retain == m->retain && i->len == m->payload.len &&
+	       i->correlation_len == 0 && m->correlation.len == 0 &&
+	       (i->len == 0 || memcmp(i->payload, m->payload.data, i->len) == 0);
+}
+
+/* A broker may be away for weeks, and who is behind on it is sent the same again and again: that waits
+ * once. Of what is retained the newest is enough. */
+static bool waits_already(struct link *l, const char *topic, const struct session_message *m)
+{
+	struct item *next;
+
+	for (struct item *i = l->first; i; i = next) {
+		next = i->next;
+		if (i->in_flight)
+			continue;
+		if (says(i, topic, m))
+			return true;
+		if (i->retain && m->retain && !strcmp(i->topic, topic))
+			drop_row(l, i->row);
+	}
+	return false;
+}
+
 static int queue(struct session *s, struct link *l, const char *topic,
 		 const struct session_message *m)
 {
@@ -422,9 +447,10 @@ static int send_to_all(struct session *s, const char *topic, const struct sessio
 		return -EINVAL;
 	for (size_t i = 0; i < s->n; i++) {
 		/* What may be lost does not wait for a broker that is away. */
-		int r = m->once && !mqtt_online(s->links[i].mqtt)
-				? 0
-				: queue(s, &s->links[i], topic, m);
+		struct link *l = &s->links[i];
+		bool online = mqtt_online(l->mqtt);
+		int r = !online && (m->once || waits_already(l, topic, m)) ? 0
+									   : queue(s, l, topic, m);
 
 		if (r < 0)
 			return r;

@@ -141,3 +141,20 @@ def test_a_broker_that_is_away_holds_up_no_revocation(world):
     assert done.status == 4, done.out
     assert done.json["gateways"]["confirmed"] == 1 and done.json["locks"]["confirmed"] == 1, done.out
     assert world.lock_report("lock-1")["applied"]["phones"] > world.lock_report("lock-2")["applied"]["phones"]
+
+
+def test_what_waits_for_a_broker_that_is_away_waits_once(world):
+    """Its gateway counts as online and behind, so it is sent the same every few seconds, then minutes."""
+    world.enrol()
+    world.second.kill()
+    world.process("gw-2").stop()
+    assert world.desk("revoke", "--phone", OTHER_PHONE, "--wait", "18").status == 4  # pushed after 3 and 13 s
+    world.second_recorder.messages.clear()
+    world.respawn(world.second, " running")
+
+    def told():
+        return [m[2] for m in world.second_recorder.all("lockbridge/gw/gw-2/document")]
+    # said when the broker has settled, so behind all that waited
+    wait_for("the city's documents", lambda: world.second_recorder.all("lockbridge/city/keys"), 60)
+    world.second_recorder.barrier()
+    assert told() and len(told()) == len(set(told())), "the same waited more than once"
