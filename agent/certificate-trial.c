@@ -76,14 +76,16 @@ static int forget(const char *path)
 	return file_sync_folder(path);
 }
 
+/* What is longer than any certificate is one that cannot be used, and no reason to go no further. */
 static int same(const char *one, const char *other)
 {
 	struct certificate_text a, b;
 	int r = certificate_text_read(one, &a);
 
-	if (r < 0)
-		return r;
-	r = certificate_text_read(other, &b);
+	if (r == 0)
+		r = certificate_text_read(other, &b);
+	if (r == -EFBIG)
+		return 0;
 	return r < 0 ? r : span_equal(a.span, b.span);
 }
 
@@ -163,8 +165,8 @@ int certificate_swap(const struct certificate_files *files, uint64_t now)
 		return CERTIFICATE_EXPIRED;
 	if (trial == CERTIFICATE_NEW_IN_USE)
 		r = copy(files->path, at.new);
-	if (r == -ENOENT)
-		r = 0; /* somebody removed it */
+	if (r == -ENOENT || r == -EFBIG)
+		r = 0; /* somebody removed it; or nothing that could be tried again */
 	return r < 0 ? r : file_write(files->path, other.span, MODE);
 }
 

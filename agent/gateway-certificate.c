@@ -78,20 +78,26 @@ static void refuse(struct gateway *gw, const char *serial, const char *why)
 	gateway_state_changed(gw, false);
 }
 
-static void unwritable(struct gateway *gw, int r)
+/* which: behind the certificate's path, for a person. */
+static void trouble(struct gateway *gw, int r, const char *which)
 {
 	struct gateway_certificate *c = &gw->certificate;
 	bool before = c->unwritable[0];
 
 	c->unwritable[0] = '\0';
 	if (r < 0)
-		snprintf(c->unwritable, sizeof(c->unwritable), "%.80s: %s", c->files.path,
+		snprintf(c->unwritable, sizeof(c->unwritable), "%.80s%s: %s", c->files.path, which,
 			 strerror(-r));
 	if (r < 0 && !before)
-		log_fact(LOG_ERR, "the certificate cannot be written", "DETAIL", c->unwritable,
+		log_fact(LOG_ERR, "the certificate's files are in the way", "DETAIL", c->unwritable,
 			 NULL);
 	if (before != (r < 0))
 		gateway_state_changed(gw, false);
+}
+
+static void unwritable(struct gateway *gw, int r)
+{
+	trouble(gw, r, "");
 }
 
 /* --- what is on disk ---------------------------------------------------------------------------- */
@@ -126,7 +132,10 @@ static void look_at_trial(struct gateway *gw)
 	int r = certificate_trial(&c->files, &c->trial);
 
 	if (r < 0)
-		unwritable(gw, r);
+		trouble(gw, r, ".old or .new, to be removed");
+	else if (c->trial_stuck && c->trial == CERTIFICATE_SETTLED)
+		unwritable(gw, 0);
+	c->trial_stuck = r < 0 || (c->trial_stuck && c->trial != CERTIFICATE_SETTLED);
 }
 
 /* The files that the connection to a broker uses. */
@@ -294,10 +303,13 @@ static void decide(struct gateway *gw)
 {
 	struct gateway_certificate *c = &gw->certificate;
 	enum certificate_trial trial = c->trial;
+	int r;
 
 	if (trial == CERTIFICATE_SETTLED)
 		return;
-	unwritable(gw, certificate_settle(&c->files));
+	r = certificate_settle(&c->files);
+	trouble(gw, r, ".old or .new, to be removed");
+	c->trial_stuck |= r < 0;
 	look_at_trial(gw);
 	c->failures = 0;
 	c->patience = REFUSALS;

@@ -113,7 +113,8 @@ struct gateway_certificate {
 	struct x509_facts held;		/* on disk; serial "": not usable */
 	struct x509_facts used;		/* of the connection that stands, or last stood */
 	enum certificate_trial trial;
-	uint64_t written_us;	     /* CLOCK_BOOTTIME: earlier attempts read another one */
+	bool trial_stuck;    /* its files could not be read, or removed; unwritable says why */
+	uint64_t written_us; /* CLOCK_BOOTTIME: earlier attempts read another one */
 	unsigned failures, patience; /* refusals in a row; how many until the other one's turn */
 	bool asked;
 	uint64_t asked_us, refused_until;

@@ -422,6 +422,23 @@ static void the_former_one_is_put_back_only_while_it_is_good(void **state)
 	assert_int_equal(trial(b), CERTIFICATE_NEW_IN_USE);
 }
 
+/* Longer than any certificate: as good as another one that the broker does not take. */
+static void a_file_that_grew_too_long_gives_way_to_the_former_one(void **state)
+{
+	static const char *const long_ones[] = {"gateway.pem", "gateway.pem.old"};
+	struct box *b = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(long_ones); i++) {
+		fixture_write(b->dir, "gateway.pem", b->old);
+		fixture_write(b->dir, "gateway.pem.old", b->old);
+		assert_int_equal(truncate(in(b, long_ones[i]), 1 << 20), 0);
+		assert_int_equal(trial(b), CERTIFICATE_NEW_IN_USE);
+		if (i == 0)
+			assert_int_equal(certificate_swap(&b->files, NOW), 0);
+		assert_true(gets_in_with(b, b->old));
+	}
+}
+
 static void what_the_broker_took_last_survives_a_second_renewal(void **state)
 {
 	struct box *b = *state;
@@ -565,6 +582,7 @@ int main(void)
 		TEST(a_third_of_its_life_is_time_and_a_sixth_is_late),
 		TEST(a_trial_goes_to_and_fro_until_the_broker_takes_one),
 		TEST(the_former_one_is_put_back_only_while_it_is_good),
+		TEST(a_file_that_grew_too_long_gives_way_to_the_former_one),
 		TEST(what_the_broker_took_last_survives_a_second_renewal),
 		TEST(no_crash_loses_a_certificate),
 		TEST(a_folder_that_cannot_be_written_is_told_and_harms_nothing),
