@@ -27,8 +27,21 @@ void lock_learn_holds(struct lock *l, const uint8_t challenge[static CHALLENGE_L
 	l->ops->changed(l->user);
 }
 
+/* Its owner may be the next root now, which only info tells. */
+static bool other_keys(const struct lock *l, const struct result *result)
+{
+	const struct applied *before = open_find(&l->holds, "keys");
+
+	for (size_t i = 0; i < result->napplied; i++)
+		if (strcmp(result->applied[i].name, "keys") == 0)
+			return !before ||
+			       memcmp(before->digest, result->applied[i].digest, DIGEST_LEN) != 0;
+	return false;
+}
+
 void lock_learn(struct lock *l, const struct result *result)
 {
+	l->need_info |= other_keys(l, result);
 	if (result->bolt != BOLT_UNKNOWN)
 		l->bolt = result->bolt;
 	if (result->has_battery) {

@@ -366,6 +366,31 @@ static void a_lock_that_slept_is_walked_along_the_chain(void **state)
 	assert_true(now.current);
 }
 
+static void keys_whose_answer_a_command_overtook_are_followed_too(void **state)
+{
+	struct air *a = *state;
+	struct signer second = sign_signer(21), third = sign_signer(22);
+	struct result r = {.outcome = OUTCOME_APPLIED};
+	struct span document = sign_city_keys(&a->city, &second, SIGN_NOW - 500, &a->city.root);
+	struct token t;
+
+	air_settle(a);
+	assert_int_equal(token_parse(document, &t), 0);
+	a->fault = AIR_SILENT; /* for the moment: its answer comes late */
+	air_trust(a, document);
+	air_turn(a);
+	assert_int_equal(a->documents[TOKEN_KEYS], 2);
+	memcpy(a->info.owner, second.kid, DIGEST_LEN);
+	air_unlock(a);
+	a->fault = AIR_HONEST;
+	air_say(a, air_make(a, SPAN(t.digest), &r, true), false);
+	air_wait(a, 10000);
+	assert_int_equal(a->outcome, OUTCOME_DONE);
+	air_trust(a, sign_city_keys(&a->city, &third, SIGN_NOW - 400, &second));
+	air_wait(a, 10000);
+	assert_int_equal(a->documents[TOKEN_KEYS], 3);
+}
+
 static void a_document_that_is_refused_is_not_pressed(void **state)
 {
 	struct air *a = *state;
@@ -550,6 +575,7 @@ int main(void)
 		one(a_document_only_signed_again_waits_for_a_connection),
 		one(a_revocation_brings_a_connection_at_once),
 		one(a_lock_that_slept_is_walked_along_the_chain),
+		one(keys_whose_answer_a_command_overtook_are_followed_too),
 		one(a_document_that_is_refused_is_not_pressed),
 		one(another_owner_is_a_problem_and_gets_nothing),
 		one(an_unowned_lock_is_a_problem_and_a_claim_is_forwarded),
