@@ -143,23 +143,6 @@ static bool settled(const struct hub *hub)
 	return online > 0 && session_settled(hub->session) == online;
 }
 
-static void pass_over(const struct document *d, void *user)
-{
-}
-
-/* Whose broker is away cannot be heard. That this registry is no older than the fleet is then shown by
- * another gateway, which holds all that it signed last: one restored meets a list that it does not know. */
-static bool proven_by_another(const struct hub *hub)
-{
-	if (session_online(hub->session) == session_brokers(hub->session) || hub->current.n == 0)
-		return false;
-	for (size_t i = 0; i < hub->ngateways; i++)
-		if (hub->gateways[i].state &&
-		    current_lacking(&hub->current, hub->gateways[i].state, pass_over, NULL) == 0)
-			return true;
-	return false;
-}
-
 /*
  * The brokers have lost what this gateway said, so nobody knows which list it holds. If this
  * registry was restored from a backup, it may be one that the desk has forgotten, and a new list
@@ -168,7 +151,7 @@ static bool proven_by_another(const struct hub *hub)
  */
 static bool all_heard(struct hub *hub, uint64_t now, char words[static KEYRING_ERROR_CAP])
 {
-	if (hub->ready_at + UNHEARD_WAIT_S <= now || proven_by_another(hub))
+	if (hub->ready_at + UNHEARD_WAIT_S <= now)
 		return true;
 	for (size_t i = 0; i < hub->ngateways; i++) {
 		const struct hub_gateway *g = &hub->gateways[i];

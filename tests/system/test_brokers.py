@@ -132,17 +132,6 @@ def test_an_event_that_came_by_two_brokers_counts_once(world):
     assert "two events with number" not in world.serve.output()
 
 
-def test_a_broker_that_is_away_holds_up_no_revocation(world):
-    """Its gateways cannot be heard: the others' must not wait for them."""
-    world.enrol()
-    world.process("gw-2").stop()
-    world.second.kill()
-    done = world.desk("revoke", "--json", "--phone", OTHER_PHONE, "--wait", "12")
-    assert done.status == 4, done.out
-    assert done.json["gateways"]["confirmed"] == 1 and done.json["locks"]["confirmed"] == 1, done.out
-    assert world.lock_report("lock-1")["applied"]["phones"] > world.lock_report("lock-2")["applied"]["phones"]
-
-
 def test_what_waits_for_a_broker_that_is_away_waits_once(world):
     """Its gateway counts as online and behind, so it is sent the same every few seconds, then minutes."""
     world.enrol()
