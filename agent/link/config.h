@@ -46,7 +46,7 @@ struct config {
 	int silent_s;			    /* without any advert, before the radio is helped: 90 */
 	int linger_s;			    /* how long an idle link to a lock is kept: 2 */
 	int backoff_min_ms, backoff_max_ms; /* of broker connects: 1000, 60000 */
-	int preferred_retry_s; /* on a less preferred broker: 900 */
+	int preferred_retry_s;		    /* on a less preferred broker: 900 */
 	char log_level[8];		    /* error, warning, notice, info, debug */
 };
 
