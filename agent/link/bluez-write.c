@@ -142,9 +142,9 @@ static void give_at_once(struct bluez_link *link, struct link_write *last)
 
 	if (link->write_begun || link->chrs[last->index].write_fd < 0)
 		return;
-	STAILQ_FOREACH(write, &link->writes, entry)
-	if (write != last && !write->dropped)
-		return;
+	for (write = STAILQ_FIRST(&link->writes); write; write = STAILQ_NEXT(write, entry))
+		if (write != last && !write->dropped)
+			return;
 	last->given = give(link, last) == (ssize_t)last->len;
 }
 
@@ -221,8 +221,7 @@ void bluez_drop_writes(struct bluez_link *link)
 	const struct link_write *first = STAILQ_FIRST(&link->writes);
 	struct link_write *write;
 
-	STAILQ_FOREACH(write, &link->writes, entry)
-	{
+	for (write = STAILQ_FIRST(&link->writes); write; write = STAILQ_NEXT(write, entry)) {
 		if (write->given || write->dropped || (write == first && link->write_begun))
 			continue;
 		link->n_writes--;
