@@ -132,7 +132,7 @@ int db_aside(const char *path, uint64_t now)
 
 	if (r == -ENOMEM)
 		return r;
-	if (r == 0)
+	if (f.dir)
 		newest(&f, kept);
 	if (now <= kept[0])
 		now = kept[0] + 1;
@@ -155,5 +155,5 @@ int db_aside_any(const char *path)
 	const char *name;
 	int r = folder_open(path, &f);
 
-	return r < 0 ? r : folder_next(&f, &name) > 0;
+	return f.dir ? folder_next(&f, &name) > 0 : r;
 }
