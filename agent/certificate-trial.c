@@ -84,9 +84,9 @@ static int same(const char *one, const char *other)
 
 	if (r == 0)
 		r = certificate_text_read(other, &b);
-	if (r == -EFBIG)
-		return 0;
-	return r < 0 ? r : span_equal(a.span, b.span);
+	if (r == 0)
+		return span_equal(a.span, b.span);
+	return r == -EFBIG ? 0 : r;
 }
 
 static int copy(const char *from, const char *to)

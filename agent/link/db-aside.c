@@ -108,19 +108,27 @@ static void remove_older(struct folder *f, uint64_t than)
 
 /* --- moving ------------------------------------------------------------------------------------ */
 
+/* malloc'd; NULL: no memory. */
+static char *name_aside(const char *path, uint64_t number, const char *tail)
+{
+	char *name;
+
+	if (asprintf(&name, "%s" MIDDLE "%" PRIu64 "%s", path, number, tail) < 0)
+		return NULL;
+	return name;
+}
+
 static int move(const char *path, uint64_t number, const char *tail)
 {
+	cleanup(freep) char *to = name_aside(path, number, tail);
 	cleanup(freep) char *from = NULL;
-	cleanup(freep) char *to = NULL;
 
 	if (asprintf(&from, "%s%s", path, tail) < 0) {
 		from = NULL;
 		return -ENOMEM;
 	}
-	if (asprintf(&to, "%s" MIDDLE "%" PRIu64 "%s", path, number, tail) < 0) {
-		to = NULL;
+	if (!to)
 		return -ENOMEM;
-	}
 	return rename(from, to) < 0 && errno != ENOENT ? -errno : 0;
 }
 
