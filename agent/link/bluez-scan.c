@@ -20,12 +20,9 @@ static bool is_wanted(const struct bluez *b)
 	return b->up && (b->options.scan_while_connecting || !bluez_links_pause_scan(b));
 }
 
-/* Or will be before the next call to BlueZ is: it takes them in order, and the kernel begins to connect when its
- * discovery has stopped. To wait for the answer would cost an unlock the time of a sync. */
 bool bluez_scan_is_quiet(const struct bluez *b)
 {
-	return b->options.scan_while_connecting || b->scan.state == SCAN_OFF ||
-	       b->scan.state == SCAN_STOP;
+	return b->options.scan_while_connecting || b->scan.state == SCAN_OFF;
 }
 
 /* --- the ladder --- */

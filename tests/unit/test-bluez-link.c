@@ -184,20 +184,6 @@ static void dropped_writes_were_surely_not_sent(void **state)
 
 /* --- getting there --- */
 
-/* The caller is busy with the disk meanwhile: the radio is not to wait for it. */
-static void connect_leaves_before_the_call_returns(void **state)
-{
-	struct world *w = *state;
-
-	until(w->event, w->seen[1].count);
-	assert_int_equal(link_to(w, 1, &w->a, true), 0);
-	/* The loop stands still. */
-	for (uint64_t end = now_ms() + UNTIL_MS; !connected(w, 1); usleep(2000))
-		assert_true(now_ms() < end);
-	until(w->event, w->a.ready);
-	finish(w, &w->a);
-}
-
 static void refused_connects_are_tried_again(void **state)
 {
 	struct world *w = *state;
@@ -519,7 +505,6 @@ int main(void)
 		t(first_frame_leaves_before_the_call_returns),
 		t(frame_that_left_was_sent_though_the_link_ends),
 		t(dropped_writes_were_surely_not_sent),
-		t(connect_leaves_before_the_call_returns),
 		t(refused_connects_are_tried_again),
 		t(four_refusals_are_the_end),
 		t(address_never_seen_is_unreachable),
