@@ -171,10 +171,8 @@ static void on_stranger(const char *why, void *user)
 
 	log_fact(LOG_WARNING, "another device under this lock's address", "LOCK", gl->config.id,
 		 "DETAIL", why, NULL);
-	if (gl->config.address[0])
-		return;
-	gl->address[0] = 0; /* look for it anew */
-	gateway_radio_attend(gl->gw);
+	if (!gl->config.address[0])
+		gl->address[0] = 0; /* look for it anew */
 }
 
 static void on_forwarded(const struct lock_forwarded *forwarded, void *user)
@@ -257,7 +255,6 @@ void gateway_lock_found(struct gateway_lock *gl, const char *address)
 	(void)gateway_stored(gl->gw, store_put_value(gl->gw->store, key, span_str(address)),
 			     "address");
 	log_fact(LOG_INFO, "lock found", "LOCK", gl->config.id, NULL);
-	gateway_radio_attend(gl->gw);
 	lock_radio_up(gl->lock);
 }
 
@@ -443,7 +440,6 @@ int gateway_locks_sync(struct gateway *gw)
 	}
 	for (size_t i = 0; i < gw->nlocks; i++)
 		lock_set_linger(gw->locks[i]->lock, (unsigned)gw->config.linger_s * 1000);
-	gateway_radio_attend(gw);
 	if (r < 0)
 		return r;
 	gateway_readers_restore(gw);

@@ -310,8 +310,6 @@ int gateway_radio_start(struct gateway *gw);
 /* Reads the info of a device, one at a time: gateway_scan_info(). 0 or -errno. */
 int gateway_probe(struct gateway *gw, const char *address);
 void gateway_strangers_forget(struct gateway *gw);
-/* Whose adverts wake us: when a lock came, went, has an address or lost it, or a scan begins or ends. */
-void gateway_radio_attend(struct gateway *gw);
 /* Frees it; its link, if there is one, ends first. */
 void gateway_radio_release(struct gateway_lock *gl);
 extern const struct lock_radio gateway_lock_radio;

@@ -462,24 +462,6 @@ static void on_recovery(enum bluez_rung rung, bool failed, const char *detail, v
 	gateway_state_changed(gw, false);
 }
 
-/* While a lock's address is not known, or somebody looks around, anybody may be a lock. */
-void gateway_radio_attend(struct gateway *gw)
-{
-	const char *addresses[CONFIG_LOCKS];
-	size_t n = 0;
-
-	if (!gw->bluez) /* on its way out */
-		return;
-	while (n < gw->nlocks && gw->locks[n]->address[0]) {
-		addresses[n] = gw->locks[n]->address;
-		n++;
-	}
-	if (n < gw->nlocks || gw->scan.task)
-		n = 0;
-	/* Without memory it stays as it was, and others are still listened to now and then. */
-	(void)bluez_attend(gw->bluez, addresses, n);
-}
-
 int gateway_radio_start(struct gateway *gw)
 {
 	static const struct bluez_ops ops = {

@@ -199,7 +199,6 @@ static void stop(struct gateway *gw)
 {
 	gw->scan.task = NULL;
 	gw->scan.timer = sd_event_source_disable_unref(gw->scan.timer);
-	gateway_radio_attend(gw);
 }
 
 /* An unlock is on its way, or would have to wait for a link. */
@@ -283,7 +282,6 @@ int gateway_scan(struct gateway *gw, uint32_t seconds, struct control_task *task
 	gw->scan.number++;
 	gw->scan.until_ms = gw->scan.since_ms + seconds * 1000;
 	gw->scan.task = task;
-	gateway_radio_attend(gw);
 	return 0;
 }
 

@@ -100,7 +100,7 @@ void gateway_free(struct gateway *gw)
 		return;
 	for (size_t i = 0; i < gw->nlocks; i++)
 		gateway_lock_free(gw->locks[i]);
-	bluez_free(steal(gw->bluez));
+	bluez_free(gw->bluez);
 	while (gw->leaving) {
 		struct gateway_lock *gl = gw->leaving;
 

@@ -22,7 +22,6 @@ static void objects_clear(struct bluez_device *device)
 
 static void device_free(struct bluez *b, struct bluez_device *device)
 {
-	bluez_attend_no_more(device);
 	LIST_REMOVE(device, entry);
 	b->n_devices--;
 	objects_clear(device);
@@ -117,7 +116,6 @@ struct bluez_device *bluez_device_present(struct bluez *b, const char *address, 
 void bluez_device_absent(struct bluez *b, struct bluez_device *device)
 {
 	objects_clear(device);
-	bluez_attend_no_more(device);
 	device->path = NULL;
 	device->connected = device->resolved = false;
 	if (device->link)

@@ -7,7 +7,6 @@
  *   bluez-message.c  D-Bus messages as BlueZ wants them
  *   bluez-objects.c  what BlueZ says about its objects
  *   bluez-device.c   the table of devices of our own kind
- *   bluez-attend.c   whose signals the bus brings us
  *   bluez-scan.c     discovery, and the ladder when it falls silent
  *   bluez-link.c     links: turns and the end
  *   bluez-try.c      from an address to a link that is ready
@@ -71,8 +70,6 @@ struct bluez_device {
 	uint8_t data[BLUEZ_DATA_MAX];
 	size_t data_len;
 	uint64_t seen;		 /* serial of the advert, for eviction */
-	uint64_t heard_us;	 /* its last advert; 0: none */
-	struct bus_sub *own;	 /* bluez-attend.c: its own match rule */
 	struct bluez_link *link; /* at most one */
 	LIST_HEAD(bluez_objects, bluez_object) objects;
 	unsigned n_objects;
@@ -107,14 +104,6 @@ struct bluez_scan {
 	struct bus_call *climb;
 };
 
-/* See bluez-attend.c. */
-struct bluez_attention {
-	char (*addresses)[BLUEZ_ADDRESS_SIZE];
-	size_t n;
-	struct bus_sub *all; /* the rule for all devices; NULL: others are left aside */
-	sd_event_source *turn;
-};
-
 /* GetAll of a device that BlueZ knew before it turned out to be ours. */
 struct bluez_lookup {
 	struct bluez *bluez;
@@ -132,7 +121,7 @@ struct bluez {
 	struct bluez_counters counters;
 
 	struct bus_name *daemon;
-	struct bus_sub *subs[4];
+	struct bus_sub *subs[5];
 	bool present; /* bluetoothd owns its name */
 	bool synced;
 	bool loading; /* in bluez_objects_load() */
@@ -152,7 +141,6 @@ struct bluez {
 	struct bluez_lookup lookups[4];
 
 	struct bluez_scan scan;
-	struct bluez_attention attention;
 
 	TAILQ_HEAD(bluez_links, bluez_link) links; /* oldest first */
 	struct bluez_link *turn;		   /* who is connecting */
@@ -215,21 +203,6 @@ void bluez_objects_free(struct bluez *b);
 /* The reply of GetManagedObjects; false: not one. */
 bool bluez_objects_load(struct bluez *b, DBusMessage *reply);
 void bluez_objects_forget(struct bluez *b); /* all but what links hold */
-
-/* PropertiesChanged */
-void bluez_objects_changed(struct DBusMessage *signal, void *bluez);
-
-/* --- bluez-attend.c --- */
-
-/* Everybody is to be heard from now on, for a while at least. */
-void bluez_attend_widen(struct bluez *b);
-/* It has a path now. true: what it said until now may not have come. */
-bool bluez_attend_device(struct bluez *b, struct bluez_device *device);
-/* Its path goes. */
-void bluez_attend_no_more(struct bluez_device *device);
-/* A link to it is made. */
-void bluez_attend_link(struct bluez *b, const struct bluez_device *device);
-void bluez_attend_free(struct bluez *b);
 
 /* --- bluez-device.c --- */
 

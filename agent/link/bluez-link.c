@@ -284,7 +284,6 @@ int bluez_connect(struct bluez *b, const char *address, const struct bluez_profi
 	link->device = device;
 	device->link = link;
 	device->wanted = true;
-	bluez_attend_link(b, device);
 	link->state = device->path ? LINK_WAITING : LINK_SEEKING;
 	TAILQ_INSERT_TAIL(&b->links, link, entry);
 	bluez_links_pump(b);

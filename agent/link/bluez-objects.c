@@ -124,10 +124,8 @@ static void apply(struct bluez *b, struct bluez_device *device, const struct new
 		if (news->data.len)
 			memcpy(device->data, news->data.data, news->data.len);
 	}
-	if (heard) {
+	if (heard)
 		device->seen = ++b->serial;
-		device->heard_us = bluez_now(b);
-	}
 	if (moved && device->link)
 		bluez_link_device_changed(device->link);
 	else if (b->cut && !b->loading && news->has_connected && news->connected)
@@ -136,8 +134,6 @@ static void apply(struct bluez *b, struct bluez_device *device, const struct new
 	if (heard && device->has_data)
 		tell_advert(b, device);
 }
-
-static void look_up(struct bluez *b, const char *path);
 
 static void device_added(struct bluez *b, const char *path, DBusMessageIter *dict)
 {
@@ -156,12 +152,8 @@ static void device_added(struct bluez *b, const char *path, DBusMessageIter *dic
 		return;
 	}
 	device = bluez_device_present(b, news.address, path);
-	if (!device)
-		return;
-	/* What changed before its own rule was there is asked for, behind it. */
-	if (bluez_attend_device(b, device))
-		look_up(b, path);
-	apply(b, device, &news, true);
+	if (device)
+		apply(b, device, &news, true);
 }
 
 static void on_properties(struct DBusMessage *reply, void *user)
@@ -441,7 +433,7 @@ static void chr_changed(struct bluez *b, const char *path, DBusMessageIter *dict
 			gatt_value_changed(device->link, path, bytes);
 }
 
-void bluez_objects_changed(struct DBusMessage *signal, void *user)
+static void on_changed(struct DBusMessage *signal, void *user)
 {
 	const char *path = dbus_message_get_path(signal);
 	DBusMessageIter args, dict;
@@ -466,6 +458,7 @@ int bluez_objects_watch(struct bluez *b)
 		{.from = b->daemon, .interface = OBJECT_MANAGER, .member = "InterfacesAdded"},
 		{.from = b->daemon, .interface = OBJECT_MANAGER, .member = "InterfacesRemoved"},
 		{.from = b->daemon, .interface = DBUS_INTERFACE_PROPERTIES, .arg0 = BLUEZ_ADAPTER},
+		{.from = b->daemon, .interface = DBUS_INTERFACE_PROPERTIES, .arg0 = BLUEZ_DEVICE},
 		{.from = b->daemon, .interface = DBUS_INTERFACE_PROPERTIES, .arg0 = BLUEZ_GATT_CHR},
 	};
 	int r = 0;
@@ -474,11 +467,9 @@ int bluez_objects_watch(struct bluez *b)
 		r = bus_subscribe(b->bus, &matches[i],
 				  i == 0   ? on_added
 				  : i == 1 ? on_removed
-					   : bluez_objects_changed,
+					   : on_changed,
 				  b, &b->subs[i]);
-	if (r == 0)
-		bluez_attend_widen(b);
-	return r < 0 || b->attention.all ? r : -ENOMEM;
+	return r;
 }
 
 void bluez_objects_forget(struct bluez *b)
@@ -486,12 +477,10 @@ void bluez_objects_forget(struct bluez *b)
 	for (size_t i = 0; i < ARRAY_SIZE(b->lookups); i++)
 		bus_call_cancel(b->lookups[i].call);
 	bluez_devices_forget(b);
-	bluez_attend_widen(b);
 }
 
 void bluez_objects_free(struct bluez *b)
 {
-	bluez_attend_free(b);
 	for (size_t i = 0; i < ARRAY_SIZE(b->subs); i++)
 		bus_unsubscribe(b->subs[i]);
 	for (size_t i = 0; i < ARRAY_SIZE(b->lookups); i++)

@@ -416,10 +416,6 @@ static int set_options(struct bluez *b, const struct bluez_options *options)
 	fill(&o->operation_ms, 10000);
 	fill(&o->back_off_ms, 250);
 	fill(&o->retry_ms, 1000);
-	fill(&o->wide_ms, 5000);
-	fill(&o->narrow_ms, 30000);
-	if (o->narrow_ms > o->silent_after_ms / 3)
-		o->narrow_ms = o->silent_after_ms / 3;
 	if (!options->service)
 		return -EINVAL;
 	b->service = strdup(options->service);

@@ -55,9 +55,6 @@ struct bluez_options {
 	unsigned operation_ms;	    /* read, write, subscribe: 10000 */
 	unsigned back_off_ms;	    /* before the second try; doubles; plus up to half of it: 250 */
 	unsigned retry_ms; /* bluetoothd or adapter not there: first pause, doubles to x30: 1000 */
-	/* bluez_attend(): others are listened to for so long at least: 5000; and left aside for so
-	 * long at most: 30000, but no more than a third of silent_after_ms */
-	unsigned wide_ms, narrow_ms;
 };
 
 struct bluez_ops {
@@ -89,14 +86,6 @@ int bluez_new(sd_event *event, struct bus *bus, const struct bluez_options *opti
  */
 void bluez_free(struct bluez *bluez);
 void bluez_freep(struct bluez **bluez);
-
-/*
- * Whose adverts count at once: as long as all of these are heard, the bus is asked to keep most of
- * what BlueZ says of other devices to itself, for it costs as much to take off the bus as an advert of
- * ours. A new device is told of all the same; one that BlueZ knew, and that turns out to be of our
- * kind, narrow_ms later at the most. n 0, as at first: everybody is listened to, always. Copied.
- */
-int bluez_attend(struct bluez *bluez, const char *const *addresses, size_t n);
 
 bool bluez_is_up(const struct bluez *bluez);
 bool bluez_is_scanning(const struct bluez *bluez);

@@ -382,16 +382,6 @@ static inline int tear_down(void **state)
 	return status; /* a leak or a crash of the simulator is a failure of the test */
 }
 
-/* After bluetoothd was started anew. */
-static inline void locks_again(struct world *w)
-{
-	for (unsigned i = 0; i < 2; i++) {
-		w->locks[i].registered = 0;
-		power_on(w, i + 1);
-		assert_true(peripheral_register(&w->locks[i]) >= 0);
-	}
-}
-
 static inline void connect_first(struct world *w)
 {
 	until(w->event, w->seen[1].count);

@@ -89,6 +89,15 @@ static void adapter_switched_off_is_switched_on(void **state)
 	connect_first(w);
 }
 
+static void locks_again(struct world *w)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		w->locks[i].registered = 0;
+		power_on(w, i + 1);
+		assert_true(peripheral_register(&w->locks[i]) >= 0);
+	}
+}
+
 static void daemon_restart_is_survived(void **state)
 {
 	struct world *w = *state;
