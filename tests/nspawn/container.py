@@ -132,7 +132,7 @@ class Container:
                 with open(f"/proc/{child}/cmdline", "rb") as f:
                     if f.read().startswith((b"/usr/lib/systemd/systemd", b"/lib/systemd/systemd", b"/sbin/init")):
                         return int(child)
-            except FileNotFoundError:
+            except (FileNotFoundError, ProcessLookupError):
                 pass
         return None
 
