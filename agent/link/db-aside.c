@@ -2,7 +2,6 @@
 /* See db-aside.h. */
 #include "link/db-aside.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -36,7 +35,6 @@ static uint64_t number_of(const char *name, const char *base)
 
 struct folder {
 	DIR *dir;
-	char *path;	  /* with the slash at its end */
 	const char *base; /* in the caller's path */
 };
 
@@ -44,19 +42,6 @@ static void folder_close(struct folder *f)
 {
 	if (f->dir)
 		closedir(f->dir);
-	free(f->path);
-}
-
-static int folder_open(const char *path, struct folder *ret)
-{
-	const char *slash = strrchr(path, '/');
-
-	ret->base = slash ? slash + 1 : path;
-	ret->path = slash ? strndup(path, (size_t)(ret->base - path)) : strdup("./");
-	if (!ret->path)
-		return -ENOMEM;
-	ret->dir = opendir(ret->path);
-	return ret->dir ? 0 : -errno;
 }
 
 /* The number of the next copy's file, its name in *ret_name; 0: no more. */
@@ -136,12 +121,13 @@ int db_aside(const char *path, uint64_t now)
 {
 	cleanup(folder_close) struct folder f = {0};
 	uint64_t kept[DB_ASIDE_KEPT] = {0};
-	int r = folder_open(path, &f);
+	int r;
 
-	if (r == -ENOMEM)
-		return r;
+	f.dir = file_open_folder(path, &f.base);
 	if (f.dir)
 		newest(&f, kept);
+	else if (errno == ENOMEM)
+		return -ENOMEM;
 	if (now <= kept[0])
 		now = kept[0] + 1;
 	for (size_t i = 0; i < ARRAY_SIZE(tails); i++) {
@@ -161,7 +147,7 @@ int db_aside_any(const char *path)
 {
 	cleanup(folder_close) struct folder f = {0};
 	const char *name;
-	int r = folder_open(path, &f);
 
-	return f.dir ? folder_next(&f, &name) > 0 : r;
+	f.dir = file_open_folder(path, &f.base);
+	return f.dir ? folder_next(&f, &name) > 0 : -errno;
 }

@@ -2,7 +2,6 @@
 /* See db-file.h. */
 #include "link/db-file.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -234,10 +233,9 @@ static void sweep_one(int folder, const char *name, const char *base)
 
 void db_file_sweep(const char *path)
 {
-	const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
-	cleanup(freep) char *folder = slash ? strndup(path, (size_t)(base - path)) : strdup(".");
-	DIR *dir = folder ? opendir(folder) : NULL;
 	const struct dirent *entry;
+	const char *base;
+	DIR *dir = file_open_folder(path, &base);
 
 	while (dir && (entry = readdir(dir))) {
 		if (is_making(entry->d_name, base))

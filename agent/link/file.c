@@ -43,6 +43,15 @@ int file_folder_writable(const char *path)
 	return access(folder, W_OK | X_OK) < 0 ? -errno : 0;
 }
 
+DIR *file_open_folder(const char *path, const char **ret_name)
+{
+	const char *slash = strrchr(path, '/');
+	cleanup(freep) char *folder = folder_of(path);
+
+	*ret_name = slash ? slash + 1 : path;
+	return folder ? opendir(folder) : NULL;
+}
+
 static int write_all(int fd, struct span bytes)
 {
 	while (bytes.len > 0) {
