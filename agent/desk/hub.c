@@ -276,27 +276,29 @@ static bool is_newer(const struct hub_gateway *g, const struct message_state *st
 
 static int file_state(struct hub *hub, const struct hub_gateway *g, struct span payload)
 {
-	int r = hub->looks_on ? 0 : filing_begin(hub->filing);
+	int r;
 
-	return r < 0 || hub->looks_on
-		       ? r
-		       : gateway_put_state(hub->desk->db, g->id, payload, desk_now());
+	if (hub->looks_on)
+		return 0;
+	r = filing_begin(hub->filing);
+	return r < 0 ? r : gateway_put_state(hub->desk->db, g->id, payload, desk_now());
 }
 
 /* The word may have changed, or which broker's counts. */
 static int note_presence(struct hub *hub, struct hub_gateway *g)
 {
 	const char *word = presence_word(&g->heard);
-	int r = 0;
+	int r;
 
 	if (!strcmp(g->presence, word))
 		return 0;
 	snprintf(g->presence, sizeof(g->presence), "%s", word);
-	if (!hub->looks_on)
-		r = filing_begin(hub->filing);
-	return r < 0 || hub->looks_on ? r
-				      : gateway_put_presence(hub->desk->db, g->id,
-							     span_str(g->presence), desk_now());
+	if (hub->looks_on)
+		return 0;
+	r = filing_begin(hub->filing);
+	return r < 0 ? r
+		     : gateway_put_presence(hub->desk->db, g->id, span_str(g->presence),
+					    desk_now());
 }
 
 static void take_state(struct hub *hub, struct hub_gateway *g, const struct mqtt_message *m,

@@ -344,9 +344,8 @@ static int on_commit(void *user, sqlite3 *handle, const char *name, int pages)
 {
 	const struct db *db = user;
 
-	if (pages >=
-	    (db->hurry ? WAL_PAGES_HURRY
-		       : WAL_PAGES_MAX)) /* a failure is no loss: the next commit tries again */
+	/* A failure is no loss: the next commit tries again. */
+	if (pages >= (db->hurry ? WAL_PAGES_HURRY : WAL_PAGES_MAX))
 		sqlite3_wal_checkpoint_v2(handle, name, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
 	return SQLITE_OK;
 }
