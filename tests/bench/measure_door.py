@@ -24,6 +24,7 @@ import pki
 import wire
 from bench import AIR
 from box import Box
+from crowd import packet, text
 from harness import BUILD, Failure, Process, free_port, program, wait_for
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -40,23 +41,6 @@ REAL_AIR = {**AIR, "command": 22, "notify": 22}
 
 
 # --- the city's client --------------------------------------------------------------------------------
-
-def length(n):
-    out = bytearray()
-    while True:
-        n, low = n >> 7, n & 127
-        out.append(low | (128 if n else 0))
-        if not n:
-            return bytes(out)
-
-
-def packet(head, body):
-    return bytes([head]) + length(len(body)) + body
-
-
-def text(words):
-    return struct.pack(">H", len(words)) + words.encode()
-
 
 class Client:
     """MQTT 5 on a bare socket: nothing between a clock that was read and the bytes that leave."""

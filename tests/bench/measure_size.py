@@ -161,10 +161,9 @@ def flood(bench, world, agent, peers, what, devices, rate, count):
 
 
 def hear(bench, world, agent, peers):
-    """For 35 s: that is a whole turn of the agent's, which listens to others for 5 of them."""
     rate = 300
     flood(bench, world, agent, peers, "adverts of foreign devices, known to BlueZ", 40, rate,
-          rate * (2 if bench.quick else 35))
+          rate * (2 if bench.quick else 10))
 
 
 # --- the start -------------------------------------------------------------------------------------------
